@@ -1,0 +1,90 @@
+package store
+
+import "errors"
+
+var (
+	// ErrNotFound says that a key is absent.
+	ErrNotFound = errors.New("store: key not found")
+	// ErrClosed says that the store was closed by its owner.
+	ErrClosed = errors.New("store: closed")
+	// ErrInUse says that another process holds the data directory.
+	ErrInUse = errors.New("store: data directory is in use by another process")
+	// ErrCorrupt says that the data on disk cannot be read.
+	ErrCorrupt = errors.New("store: data on disk is damaged")
+	// ErrTooLarge says that a batch exceeds MaxBatchBytes or MaxBatchWrites.
+	ErrTooLarge = errors.New("store: batch too large")
+)
+
+// Bounds that every store accepts.
+const (
+	MaxKeyBytes    = 60_000
+	MaxBatchBytes  = 8 << 20
+	MaxBatchWrites = 40_000
+)
+
+// Store is an ordered map of byte strings on disk. Its methods may be called
+// concurrently.
+type Store interface {
+	// Snapshot returns the state as of now: everything committed before the
+	// call, nothing of what comes later. The caller closes it.
+	Snapshot() Snapshot
+
+	// Commit applies all of the batch or nothing, and returns once it is as
+	// durable as the store was opened to make it. After an error it is not
+	// known whether the batch was applied. The batch may be reused afterwards.
+	Commit(*Batch) error
+
+	// Close flushes and releases the store. Snapshots must be closed before.
+	Close() error
+}
+
+// Snapshot is a frozen view of a store. It may be used by one goroutine at a time.
+type Snapshot interface {
+	// Get returns the value of key, or ErrNotFound. The value is valid until
+	// Close and must not be changed.
+	Get(key []byte) ([]byte, error)
+
+	// Scan visits the keys in [lo, hi) in ascending order; a nil hi has no
+	// end. Key and value are valid during the call of visit only. It stops at
+	// the first error of visit and returns it.
+	Scan(lo, hi []byte, visit func(key, value []byte) error) error
+
+	// Close releases the snapshot; it may be called more than once.
+	Close()
+}
+
+// Batch collects writes. A later write of a key replaces an earlier one. The
+// zero value is empty and ready. It keeps the slices it is given, which must
+// not be changed until the batch was committed or reset.
+type Batch struct {
+	writes []Write
+	bytes  int
+}
+
+// Write is one change of a batch: Value nil deletes Key.
+type Write struct{ Key, Value []byte }
+
+// Put sets key to value; a nil value is stored as an empty one.
+func (b *Batch) Put(key, value []byte) {
+	if value == nil {
+		value = []byte{}
+	}
+	b.add(Write{key, value})
+}
+
+// Delete removes key, present or not.
+func (b *Batch) Delete(key []byte) { b.add(Write{key, nil}) }
+
+func (b *Batch) add(w Write) {
+	b.writes = append(b.writes, w)
+	b.bytes += len(w.Key) + len(w.Value)
+}
+
+// Writes returns the changes in the order made. The slice is the batch's own.
+func (b *Batch) Writes() []Write { return b.writes }
+
+// Bytes returns the sum of the lengths of all keys and values.
+func (b *Batch) Bytes() int { return b.bytes }
+
+// Reset empties the batch for reuse.
+func (b *Batch) Reset() { b.writes, b.bytes = b.writes[:0], 0 }

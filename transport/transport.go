@@ -1,0 +1,73 @@
+package transport
+
+import (
+	"context"
+	"errors"
+)
+
+var (
+	// ErrNoResponders says that nobody serves the subject right now. It comes
+	// back at once, without waiting for the context to end.
+	ErrNoResponders = errors.New("transport: nobody serves this subject")
+
+	// ErrUnreachable says that this end has no connection to the network: the
+	// message was not sent.
+	ErrUnreachable = errors.New("transport: not connected")
+
+	// ErrTooLarge says that a message exceeds MaxMessageBytes: it was not sent.
+	ErrTooLarge = errors.New("transport: message too large")
+
+	// ErrBusy says that the server of the subject had too many requests under
+	// way to take this one. The request was not served; it may be sent again.
+	ErrBusy = errors.New("transport: server is busy")
+
+	// ErrClosed says that this end was closed by its owner.
+	ErrClosed = errors.New("transport: closed")
+)
+
+// MaxMessageBytes bounds the payload of one message in either direction.
+const MaxMessageBytes = 4 << 20
+
+// Message is one message as received. Data belongs to the receiver.
+type Message struct {
+	Subject string
+	Data    []byte
+}
+
+// Handler answers one request. The returned bytes belong to the transport
+// afterwards. An error reaches the requester as an opaque error carrying its
+// text; outcomes that a requester must tell apart belong into the answer.
+type Handler func(ctx context.Context, request Message) ([]byte, error)
+
+// Transport is one member's end of the network. Its methods may be called
+// concurrently.
+type Transport interface {
+	// Publish sends data to every subscriber of subject, this end included,
+	// at most once, without waiting for any. Data may be reused once it
+	// returns. While disconnected it fails with ErrUnreachable and keeps
+	// nothing for later.
+	Publish(subject string, data []byte) error
+
+	// Subscribe calls handle, one message at a time and in the order received,
+	// for every message published on subject, which may contain "*". The
+	// handler must hand off quickly: a slow one loses messages.
+	Subscribe(subject string, handle func(Message)) (Subscription, error)
+
+	// Request sends data to one server of subject and waits for its answer. It
+	// fails with ErrNoResponders, ErrUnreachable, ErrTooLarge, ErrBusy, the
+	// handler's error, or the context's; wrapped.
+	Request(ctx context.Context, subject string, data []byte) ([]byte, error)
+
+	// Serve answers requests on subject, which may contain "*". Servers of one
+	// group share the requests, those in the requester's region before all
+	// others; an empty group stands alone. Requests are handled concurrently,
+	// up to a bound beyond which they are refused with ErrBusy. The context
+	// of a handler ends when the subscription is closed.
+	Serve(subject, group string, handle Handler) (Subscription, error)
+}
+
+// Subscription is what Subscribe and Serve return.
+type Subscription interface {
+	// Close ends the subscription and waits for running handlers.
+	Close() error
+}
