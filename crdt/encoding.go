@@ -1,0 +1,200 @@
+package crdt
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strings"
+)
+
+// The canonical encoding: equal values have equal bytes, so that bytes can be
+// hashed, and decoding accepts nothing else. Integers are uvarints unless
+// said otherwise, strings are their length and their bytes, lists their length
+// and their items, dots and vectors in ascending order.
+//
+//	actor     8 bytes big-endian
+//	dot       actor seq
+//	vector    list of dots
+//	entry     dot payload
+//	payload   0x00                                       presence
+//	          0x01 time(8 bytes) value                   sibling
+//	          0x02 n zigzag(total) rn zigzag(rtotal)     contribution
+//	entries   list of entry
+//	change    type(1) key name entries list(dot)
+//	clear     type(1) key vector
+//	event     version(1) dot zigzag(time) vector list(change) list(clear)
+
+const (
+	kindPresence     = 0
+	kindSibling      = 1
+	kindContribution = 2
+
+	eventVersion = 1
+)
+
+func (p Presence) appendTo(b []byte) []byte { return append(b, kindPresence) }
+
+func (s Sibling) appendTo(b []byte) []byte {
+	b = append(b, kindSibling)
+	b = binary.BigEndian.AppendUint64(b, s.Time)
+	return appendString(b, string(s.Value))
+}
+
+func (c Contribution) appendTo(b []byte) []byte {
+	b = append(b, kindContribution)
+	b = binary.AppendUvarint(b, c.N)
+	b = binary.AppendVarint(b, c.Total)
+	b = binary.AppendUvarint(b, c.ResetN)
+	return binary.AppendVarint(b, c.ResetTotal)
+}
+
+func appendString(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+func (d Dot) appendTo(b []byte) []byte {
+	b = binary.BigEndian.AppendUint64(b, uint64(d.Actor))
+	return binary.AppendUvarint(b, d.Seq)
+}
+
+// AppendTo appends the canonical encoding of the entry.
+func (e Entry) AppendTo(b []byte) []byte { return e.Payload.appendTo(e.Dot.appendTo(b)) }
+
+// AppendTo appends the canonical encoding of the entries.
+func (es Entries) AppendTo(b []byte) []byte {
+	b = binary.AppendUvarint(b, uint64(len(es)))
+	for _, e := range es {
+		b = e.AppendTo(b)
+	}
+	return b
+}
+
+// AppendTo appends the canonical encoding of the vector.
+func (v VersionVector) AppendTo(b []byte) []byte {
+	actors := v.Actors()
+	b = binary.AppendUvarint(b, uint64(len(actors)))
+	for _, a := range actors {
+		b = Dot{a, v[a]}.appendTo(b)
+	}
+	return b
+}
+
+// AppendTo appends the canonical encoding of all spans.
+func (h *Heard) AppendTo(b []byte) []byte {
+	b = binary.AppendUvarint(b, uint64(len(h.spans)))
+	for _, s := range h.spans {
+		b = appendString(b, string(s.Start))
+		b = s.Vector.AppendTo(b)
+	}
+	return b
+}
+
+// AppendTo appends the canonical encoding of the event.
+func (e *Event) AppendTo(b []byte) []byte {
+	b = append(b, eventVersion)
+	b = e.Dot.appendTo(b)
+	b = binary.AppendVarint(b, e.Time)
+	b = e.Deps.AppendTo(b)
+	b = binary.AppendUvarint(b, uint64(len(e.Changes)))
+	for _, c := range e.Changes {
+		b = append(b, byte(c.Field.Type))
+		b = appendString(b, c.Field.Key)
+		b = appendString(b, c.Field.Name)
+		b = c.Puts.AppendTo(b)
+		b = binary.AppendUvarint(b, uint64(len(c.Removes)))
+		for _, d := range c.Removes {
+			b = d.appendTo(b)
+		}
+	}
+	b = binary.AppendUvarint(b, uint64(len(e.Clears)))
+	for _, c := range e.Clears {
+		b = append(b, byte(c.Object.Type))
+		b = appendString(b, c.Object.Key)
+		b = c.UpTo.AppendTo(b)
+	}
+	return b
+}
+
+// DecodeEvent decodes and validates an event. Nothing of it refers to b.
+func DecodeEvent(b []byte) (*Event, error) {
+	d := decoder{rest: b}
+	if v := d.byte(); d.err == nil && v != eventVersion {
+		return nil, fmt.Errorf("%w: event of version %d, this program knows %d", ErrInvalid, v, eventVersion)
+	}
+	e := &Event{Dot: d.dot(), Time: d.varint(), Deps: d.vector()}
+	for n := d.count(5); n > 0 && d.err == nil; n-- {
+		c := Change{Field: FieldID{Object{Type: Type(d.byte()), Key: d.string()}, ""}}
+		c.Field.Name = d.string()
+		c.Puts = d.entries()
+		for m := d.count(9); m > 0 && d.err == nil; m-- {
+			c.Removes = append(c.Removes, d.dot())
+		}
+		e.Changes = append(e.Changes, c)
+	}
+	for n := d.count(3); n > 0 && d.err == nil; n-- {
+		c := Clear{Object: Object{Type: Type(d.byte()), Key: d.string()}}
+		c.UpTo = d.vector()
+		if m := len(e.Clears); m > 0 && compareObjects(e.Clears[m-1].Object, c.Object) >= 0 {
+			d.fail("clears out of order")
+		}
+		e.Clears = append(e.Clears, c)
+	}
+	if err := d.end("event"); err != nil {
+		return nil, err
+	}
+	return e, e.Validate()
+}
+
+// DecodeEntries decodes the entries of a field at a position and validates
+// them. Nothing of them refers to b.
+func DecodeEntries(t Type, b []byte) (Entries, error) {
+	d := decoder{rest: b}
+	es := d.entries()
+	if err := d.end("entries"); err != nil {
+		return nil, err
+	}
+	return es, es.validate(t)
+}
+
+// DecodeVector decodes a vector.
+func DecodeVector(b []byte) (VersionVector, error) {
+	d := decoder{rest: b}
+	v := d.vector()
+	return v, d.end("vector")
+}
+
+// DecodeHeard decodes the spans of a shard.
+func DecodeHeard(b []byte) (*Heard, error) {
+	d := decoder{rest: b}
+	h := &Heard{}
+	for n := d.count(2); n > 0 && d.err == nil; n-- {
+		s := Span{Position(d.string()), d.vector()}
+		if m := len(h.spans); m == 0 && s.Start != "" || m > 0 && s.Start <= h.spans[m-1].Start {
+			d.fail("spans out of order")
+		}
+		h.spans = append(h.spans, s)
+	}
+	if len(h.spans) == 0 {
+		d.fail("no spans")
+	}
+	return h, d.end("spans")
+}
+
+// DecodePosition returns the field at a position that came from elsewhere:
+// unlike FieldID it checks the hashes and the limits.
+func DecodePosition(p Position) (FieldID, error) {
+	id, err := p.FieldID()
+	if err != nil {
+		return id, err
+	}
+	if err := id.Validate(); err != nil {
+		return id, err
+	}
+	if id.Position() != p {
+		return id, fmt.Errorf("%w: position does not hash to itself", ErrInvalid)
+	}
+	return id, nil
+}
+
+func compareObjects(a, b Object) int {
+	return strings.Compare(string(a.prefix(0)), string(b.prefix(0)))
+}

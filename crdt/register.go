@@ -1,0 +1,73 @@
+package crdt
+
+import (
+	"bytes"
+	"cmp"
+	"math"
+	"slices"
+)
+
+// Sibling is one value of a register.
+//
+// Last-writer-wins by a timestamp alone loses concurrent writes silently and
+// lets one wrong clock rule for ever. Here time only arbitrates between
+// writes that did not see each other: a write replaces exactly what its writer
+// had seen, whatever the clocks say, and concurrent values stay readable until
+// somebody who saw them writes again.
+type Sibling struct {
+	// Time decides which of several siblings is shown: the largest, ties by
+	// the larger dot. It exceeds that of every sibling the writer saw.
+	Time  uint64
+	Value []byte // never changed in place
+}
+
+// join keeps the larger of two payloads that should be the same: a sibling is
+// written once.
+func (s Sibling) join(p Payload) Payload {
+	o, ok := p.(Sibling)
+	if ok && (o.Time > s.Time || o.Time == s.Time && bytes.Compare(o.Value, s.Value) > 0) {
+		return o
+	}
+	return s
+}
+
+// Winner returns the entry of a register that a plain read shows: the sibling
+// of the largest time, ties broken by the larger dot; false if there is none.
+func Winner(es Entries) (Entry, bool) {
+	best, found := Entry{}, false
+	var bestTime uint64
+	for _, e := range es {
+		s, ok := e.Payload.(Sibling)
+		if ok && (!found || s.Time >= bestTime) { // es is in dot order
+			best, bestTime, found = e, s.Time, true
+		}
+	}
+	return best, found
+}
+
+// writeRegister replaces all that is there by one sibling. Its time is now,
+// or just above the siblings seen if they are ahead of the writer's clock.
+func writeRegister(es Entries, dot Dot, now uint64, value []byte) Entries {
+	for _, e := range es {
+		if s, ok := e.Payload.(Sibling); ok && s.Time >= now {
+			now = s.Time
+			if now < math.MaxUint64 {
+				now++
+			}
+		}
+	}
+	return Entries{{dot, Sibling{Time: now, Value: value}}}
+}
+
+// Siblings returns the siblings of a register, the winner first, the others
+// from latest to earliest.
+func Siblings(es Entries) []Sibling {
+	siblings := make([]Sibling, 0, len(es))
+	for _, e := range slices.Backward(es) {
+		if s, ok := e.Payload.(Sibling); ok {
+			siblings = append(siblings, s)
+		}
+	}
+	slices.SortStableFunc(siblings, func(a, b Sibling) int { return cmp.Compare(b.Time, a.Time) })
+	return siblings
+}
