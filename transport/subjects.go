@@ -1,6 +1,13 @@
 package transport
 
-import "strconv"
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// MaxSubjectBytes bounds the length of a subject.
+const MaxSubjectBytes = 256
 
 // The subjects of a cluster. Shard is the index of a shard, member a member's name.
 const (
@@ -25,3 +32,51 @@ func Requests(shard int) string { return "kv." + strconv.Itoa(shard) }
 // Sync returns the subject on which a member serves other members: fetches,
 // walks, summaries.
 func Sync(member string) string { return "sync." + member }
+
+// CheckSubject says whether a message may be sent to subject: one or more
+// tokens of visible ASCII characters, separated by single dots, without
+// wildcards. It fails with ErrBadSubject.
+func CheckSubject(subject string) error {
+	if err := CheckPattern(subject); err != nil {
+		return err
+	}
+	if strings.Contains(subject, "*") {
+		return fmt.Errorf("%w: %q has a wildcard; only a subscription may", ErrBadSubject, subject)
+	}
+	return nil
+}
+
+// CheckPattern says whether pattern may be subscribed to: a subject in which
+// whole tokens may be "*". It fails with ErrBadSubject.
+func CheckPattern(pattern string) error {
+	if len(pattern) > MaxSubjectBytes {
+		return fmt.Errorf("%w: %d bytes long, at most %d are allowed", ErrBadSubject, len(pattern), MaxSubjectBytes)
+	}
+	for token := range strings.SplitSeq(pattern, ".") {
+		if token == "" {
+			return fmt.Errorf("%w: %q has an empty token", ErrBadSubject, pattern)
+		}
+		if token != "*" && strings.ContainsFunc(token, notInToken) {
+			return fmt.Errorf("%w: %q has a token with a character other than visible ASCII without * and >", ErrBadSubject, pattern)
+		}
+	}
+	return nil
+}
+
+func notInToken(r rune) bool { return r <= ' ' || r >= 0x7f || r == '*' || r == '>' }
+
+// Match says whether a message sent to subject reaches a subscription to
+// pattern. Both must be well-formed.
+func Match(pattern, subject string) bool {
+	for {
+		p, patternRest, morePattern := strings.Cut(pattern, ".")
+		s, subjectRest, moreSubject := strings.Cut(subject, ".")
+		if p != "*" && p != s || morePattern != moreSubject {
+			return false
+		}
+		if !morePattern {
+			return true
+		}
+		pattern, subject = patternRest, subjectRest
+	}
+}

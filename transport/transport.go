@@ -21,12 +21,19 @@ var (
 	// way to take this one. The request was not served; it may be sent again.
 	ErrBusy = errors.New("transport: server is busy")
 
+	// ErrBadSubject says that a subject is malformed: see CheckSubject and
+	// CheckPattern.
+	ErrBadSubject = errors.New("transport: malformed subject")
+
 	// ErrClosed says that this end was closed by its owner.
 	ErrClosed = errors.New("transport: closed")
 )
 
 // MaxMessageBytes bounds the payload of one message in either direction.
 const MaxMessageBytes = 4 << 20
+
+// MaxErrorBytes bounds the text of a handler's error that a requester gets.
+const MaxErrorBytes = 4 << 10
 
 // Message is one message as received. Data belongs to the receiver.
 type Message struct {
@@ -36,11 +43,15 @@ type Message struct {
 
 // Handler answers one request. The returned bytes belong to the transport
 // afterwards. An error reaches the requester as an opaque error carrying its
-// text; outcomes that a requester must tell apart belong into the answer.
+// text (the first MaxErrorBytes of it); outcomes that a requester must tell
+// apart belong into the answer. An answer over MaxMessageBytes reaches the
+// requester as ErrTooLarge.
 type Handler func(ctx context.Context, request Message) ([]byte, error)
 
 // Transport is one member's end of the network. Its methods may be called
-// concurrently.
+// concurrently. A subject is for publications or for requests, never for both.
+// What is wrong with the call itself fails with ErrBadSubject, ErrTooLarge or
+// ErrClosed before anything is sent.
 type Transport interface {
 	// Publish sends data to every subscriber of subject, this end included,
 	// at most once, without waiting for any. Data may be reused once it
@@ -55,7 +66,8 @@ type Transport interface {
 
 	// Request sends data to one server of subject and waits for its answer. It
 	// fails with ErrNoResponders, ErrUnreachable, ErrTooLarge, ErrBusy, the
-	// handler's error, or the context's; wrapped.
+	// handler's error, or the context's; wrapped. A server that cannot be
+	// reached silently shows only by the end of the context.
 	Request(ctx context.Context, subject string, data []byte) ([]byte, error)
 
 	// Serve answers requests on subject, which may contain "*". Servers of one
@@ -68,6 +80,8 @@ type Transport interface {
 
 // Subscription is what Subscribe and Serve return.
 type Subscription interface {
-	// Close ends the subscription and waits for running handlers.
+	// Close ends the subscription and waits for running handlers, so it must
+	// not be called from one. Nothing is delivered once it returns. It may be
+	// called more than once.
 	Close() error
 }
