@@ -1,6 +1,10 @@
 package store
 
-import "errors"
+import (
+	"bytes"
+	"errors"
+	"fmt"
+)
 
 var (
 	// ErrNotFound says that a key is absent.
@@ -11,16 +15,26 @@ var (
 	ErrInUse = errors.New("store: data directory is in use by another process")
 	// ErrCorrupt says that the data on disk cannot be read.
 	ErrCorrupt = errors.New("store: data on disk is damaged")
-	// ErrTooLarge says that a batch exceeds MaxBatchBytes or MaxBatchWrites.
+	// ErrTooLarge says that a batch exceeds MaxKeyBytes, MaxBatchBytes or
+	// MaxBatchWrites. Nothing of it was applied.
 	ErrTooLarge = errors.New("store: batch too large")
+	// ErrBadKey says that a key is empty or starts with ReservedPrefix.
+	// Nothing of its batch was applied.
+	ErrBadKey = errors.New("store: key not allowed")
+	// ErrNoSpace says that the disk is too full to write. Nothing of the batch
+	// was applied; reads go on, and so do commits once there is space again.
+	ErrNoSpace = errors.New("store: not enough disk space")
 )
 
-// Bounds that every store accepts.
+// Bounds: every store accepts what is equal to them and refuses what is above.
 const (
 	MaxKeyBytes    = 60_000
-	MaxBatchBytes  = 8 << 20
+	MaxBatchBytes  = 8 << 20 // sum of all keys and values
 	MaxBatchWrites = 40_000
 )
+
+// ReservedPrefix starts the keys that belong to the store itself.
+const ReservedPrefix = "!badger!"
 
 // Store is an ordered map of byte strings on disk. Its methods may be called
 // concurrently.
@@ -30,11 +44,15 @@ type Store interface {
 	Snapshot() Snapshot
 
 	// Commit applies all of the batch or nothing, and returns once it is as
-	// durable as the store was opened to make it. After an error it is not
-	// known whether the batch was applied. The batch may be reused afterwards.
+	// durable as the store was opened to make it. An empty batch does nothing.
+	// After an error other than ErrTooLarge, ErrBadKey, ErrNoSpace and
+	// ErrClosed it is not known whether the batch was applied. The batch may be
+	// reused afterwards.
 	Commit(*Batch) error
 
-	// Close flushes and releases the store. Snapshots must be closed before.
+	// Close waits for calls in progress, flushes and releases the store. Every
+	// later call, of the store and of its snapshots, answers ErrClosed; a
+	// second Close returns nil.
 	Close() error
 }
 
@@ -46,7 +64,8 @@ type Snapshot interface {
 
 	// Scan visits the keys in [lo, hi) in ascending order; a nil hi has no
 	// end. Key and value are valid during the call of visit only. It stops at
-	// the first error of visit and returns it.
+	// the first error of visit and returns it as it is. Visit may read the
+	// snapshot.
 	Scan(lo, hi []byte, visit func(key, value []byte) error) error
 
 	// Close releases the snapshot; it may be called more than once.
@@ -87,4 +106,29 @@ func (b *Batch) Writes() []Write { return b.writes }
 func (b *Batch) Bytes() int { return b.bytes }
 
 // Reset empties the batch for reuse.
-func (b *Batch) Reset() { b.writes, b.bytes = b.writes[:0], 0 }
+func (b *Batch) Reset() {
+	clear(b.writes) // let go of the keys and values
+	b.writes, b.bytes = b.writes[:0], 0
+}
+
+// Check returns ErrTooLarge or ErrBadKey, with the numbers, if the batch is not
+// one that a store accepts.
+func (b *Batch) Check() error {
+	if len(b.writes) > MaxBatchWrites {
+		return fmt.Errorf("%w: %d writes, at most %d", ErrTooLarge, len(b.writes), MaxBatchWrites)
+	}
+	if b.bytes > MaxBatchBytes {
+		return fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, b.bytes, MaxBatchBytes)
+	}
+	for _, w := range b.writes {
+		switch {
+		case len(w.Key) == 0:
+			return fmt.Errorf("%w: it is empty", ErrBadKey)
+		case len(w.Key) > MaxKeyBytes:
+			return fmt.Errorf("%w: a key of %d bytes, at most %d", ErrTooLarge, len(w.Key), MaxKeyBytes)
+		case bytes.HasPrefix(w.Key, []byte(ReservedPrefix)):
+			return fmt.Errorf("%w: %q is reserved", ErrBadKey, ReservedPrefix)
+		}
+	}
+	return nil
+}

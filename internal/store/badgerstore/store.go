@@ -1,0 +1,137 @@
+package badgerstore
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+
+	"github.com/atolldb/atoll/internal/store"
+)
+
+// valueThreshold is the length from which Badger keeps a value in its value log
+// instead of the tree: the largest it allows. It must never be lowered: readers
+// take a shorter value for one that is not in the value log.
+const valueThreshold = 1 << 20
+
+// Store is a store.Store on disk.
+type Store struct {
+	opts Options
+	db   *badger.DB
+	lock *dirLock
+	gate *gate
+
+	// The queue of batches that wait for the leader, see commit.go.
+	queueMu sync.Mutex
+	queue   []*pending
+	leader  chan struct{} // holds one token while somebody leads
+	failed  error         // why commits are refused for good; the leader's
+
+	// The view of the last commit that succeeded, see snapshot.go.
+	viewMu sync.Mutex
+	view   *view
+
+	stop       chan struct{} // ends the background task
+	background sync.WaitGroup
+}
+
+var _ store.Store = (*Store)(nil)
+
+// Open opens the store in o.Dir, or creates it. Errors: store.ErrInUse,
+// store.ErrCorrupt, store.ErrNoSpace, or one that says what is wrong with the
+// options or the directory.
+func Open(o Options) (*Store, error) {
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	lock, err := prepareDir(o)
+	if err != nil {
+		return nil, err
+	}
+	db, err := openBadger(o)
+	if err != nil {
+		lock.release()
+		return nil, err
+	}
+	s := &Store{
+		opts:   o,
+		db:     db,
+		lock:   lock,
+		gate:   newGate(),
+		leader: make(chan struct{}, 1),
+		stop:   make(chan struct{}),
+	}
+	s.publish()
+	s.background.Go(s.clean)
+	return s, nil
+}
+
+// Close implements store.Store.
+func (s *Store) Close() error {
+	if !s.gate.close() {
+		return nil
+	}
+	close(s.stop)
+	s.background.Wait()
+	err := s.db.Close()
+	if e := s.lock.release(); err == nil {
+		err = e
+	}
+	if err != nil {
+		return fmt.Errorf("store: closing %s: %w", s.opts.Dir, err)
+	}
+	return nil
+}
+
+// openBadger opens the database in a directory that is prepared and locked.
+func openBadger(o Options) (db *badger.DB, err error) {
+	defer recovered("opening "+o.Dir, &err)
+	db, err = badger.Open(badgerOptions(o))
+	if err != nil {
+		return nil, openError(o.Dir, err)
+	}
+	return db, nil
+}
+
+// badgerOptions says why each setting differs from Badger's default.
+func badgerOptions(o Options) badger.Options {
+	b := badger.DefaultOptions(o.Dir)
+	b.Logger = bridge{o.Logger}
+	b.SyncWrites = o.Durability == Fsync
+	b.BypassLockGuard = lockHeld // by dirLock, the same flock on the same directory
+
+	// Each key has one writer, and nobody reads the past.
+	b.DetectConflicts = false
+	b.NumVersionsToKeep = 1
+	b.MetricsEnabled = false
+
+	// One transaction takes 15 % of this, the largest batch 8.5 MiB.
+	b.MemTableSize = o.MemtableBytes
+	b.NumMemtables = 2
+	b.NumCompactors = 2
+
+	// Tables are read in place, from the page cache: no decompression, no
+	// second cache.
+	b.Compression = options.None
+	b.BlockCacheSize = 0
+
+	// The value log holds only the few values that are too large for the tree,
+	// so small files of it can be reclaimed early. It is mapped at twice its
+	// size, as a sparse file.
+	b.ValueThreshold = valueThreshold
+	b.ValueLogFileSize = 64 << 20
+	b.VerifyValueChecksum = true
+	return b
+}
+
+// recovered, deferred, turns a panic of Badger into store.ErrCorrupt.
+func recovered(doing string, err *error) {
+	if r := recover(); r != nil {
+		*err = panicError(doing, r)
+	}
+}
+
+func panicError(doing string, r any) error {
+	return fmt.Errorf("%w: %s: %s", store.ErrCorrupt, doing, firstLine(r))
+}
