@@ -1,6 +1,7 @@
 package crdt
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -174,6 +175,36 @@ func (d *Draft) Field(id FieldID) (Entries, error) {
 	}
 	es, err := d.fields.Field(id.Position())
 	return es.cleared(d.clears[id.Object]), err
+}
+
+// errFound ends a visit early.
+var errFound = errors.New("found")
+
+// Exists says whether an object has anything to delete, as the draft's
+// operations left it. What resets have left of a counter does not count.
+func (d *Draft) Exists(o Object) (bool, error) {
+	counts := func(es Entries) bool {
+		return slices.ContainsFunc(es, func(e Entry) bool {
+			c, ok := e.Payload.(Contribution)
+			return !ok || !c.Dead()
+		})
+	}
+	for _, f := range d.touched {
+		if f.id.Object == o && counts(f.now) {
+			return true, nil
+		}
+	}
+	lo, hi := o.Range()
+	err := d.fields.Visit(lo, hi, func(at Position, es Entries) error {
+		if _, touched := d.touched[at]; !touched && counts(es.cleared(d.clears[o])) {
+			return errFound
+		}
+		return nil
+	})
+	if err == errFound {
+		return true, nil
+	}
+	return false, err
 }
 
 func (d *Draft) load(id FieldID) (*draftField, error) {

@@ -19,6 +19,10 @@ const (
 	TypeRegister Type = 3
 )
 
+// Types are all types, in the order in which a program that shows one object
+// per key prefers them.
+var Types = [...]Type{TypeCounter, TypeSet, TypeRegister}
+
 // String returns the name of the type in lower case.
 func (t Type) String() string {
 	switch t {

@@ -1,0 +1,40 @@
+// Package replica is the engine: one member's copies of the shards it owns.
+//
+// How can a write be on disk before it is acknowledged, cost a fraction of an
+// fsync, and leave entries, digests, log and vectors in step whatever happens?
+// Each shard belongs to one loop, a goroutine that serves many shards. The
+// loop takes all that waits, drafts the writes of a shard into one event,
+// applies it as it would a peer's, and commits everything in one atomic batch
+// with one fsync. Then it answers, and then it broadcasts. There are no locks
+// on data and no conflicts; a key under heavy load costs less per write.
+//
+// # Map
+//
+//	Replica      opens, starts and closes; Do serves one request
+//	loop, group  takes what waits; one batch, one fsync
+//	change       a shard in the making: fields read and written so far
+//	write, read  operations into drafts; answers from snapshots
+//	receive      events of others, and those that wait for others
+//	pull         ranges joined from a peer
+//	source, log  what peers are served: ranges, events
+//	repair       gossip, fetches and walks, as antientropy.Planner decides
+//
+// # On disk
+//
+// A shard is a 16-bit big-endian number.
+//
+//	c                          -> cluster, shards, format           (see identity)
+//	v shard                    -> version, actor, root, spans heard
+//	e shard position           -> entries                           the data
+//	h shard key type           -> number of live fields             derived
+//	m shard leaf(2)            -> digest of the entries of a leaf
+//	l shard actor(8) seq(8)    -> event                             the log
+//
+// Everything that an event changes is one batch. Leaves are the ranges of
+// positions that share their first 10 bits.
+//
+// # What it needs
+//
+// A store.Store and, to meet others, a transport.Transport. It knows neither
+// Badger nor NATS. Time and new actors are passed in.
+package replica

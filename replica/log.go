@@ -1,0 +1,74 @@
+package replica
+
+import (
+	"errors"
+
+	"github.com/atolldb/atoll/crdt"
+	"github.com/atolldb/atoll/internal/store"
+)
+
+// readLog returns events that the asker lacks, in an order in which it can
+// apply them, as far as the log has them and the budget of bytes allows, and
+// whether the budget ended it.
+func readLog(snap store.Snapshot, shard int, mine, asker crdt.VersionVector, budget int) (events [][]byte, more bool, err error) {
+	have := asker.Clone()
+	actors := mine.Actors()
+	for progress := true; progress; {
+		progress = false
+		for _, actor := range actors {
+			for have[actor] < mine[actor] {
+				d := crdt.Dot{Actor: actor, Seq: have[actor] + 1}
+				event, raw, err := readEvent(snap, shard, d)
+				if err != nil {
+					return nil, false, err
+				}
+				if event == nil || !have.Dominates(event.Deps) {
+					break
+				}
+				if budget -= len(raw); budget < 0 && len(events) > 0 {
+					return events, true, nil
+				}
+				events = append(events, raw)
+				have.Observe(d)
+				progress = true
+			}
+		}
+	}
+	return events, false, nil
+}
+
+// readEvent returns an event of the log, or nil if the log does not have it.
+func readEvent(snap store.Snapshot, shard int, d crdt.Dot) (*crdt.Event, []byte, error) {
+	raw, err := snap.Get(logKey(shard, d))
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	event, err := crdt.DecodeEvent(raw)
+	return event, raw, err
+}
+
+// replay brings back to the waiting events what the log has beyond the
+// shard's vector: a crash interrupted a change of several steps.
+func (r *Replica) replay(s *shard, snap store.Snapshot) error {
+	if s.heard.Whole() {
+		return nil
+	}
+	next := crdt.VersionVector{}
+	for _, span := range s.heard.Over("", crdt.End) {
+		next.Join(span.Vector)
+	}
+	v := s.heard.Vector()
+	for actor := range next {
+		event, raw, err := readEvent(snap, s.index, crdt.Dot{Actor: actor, Seq: v[actor] + 1})
+		if err != nil {
+			return err
+		}
+		if event != nil {
+			s.waiting.add(delivered{event, append([]byte(nil), raw...)})
+		}
+	}
+	return nil
+}

@@ -1,0 +1,92 @@
+package replica
+
+import (
+	"cmp"
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"time"
+
+	"github.com/atolldb/atoll/antientropy"
+	"github.com/atolldb/atoll/crdt"
+)
+
+// Options says what a replica is and how it behaves.
+type Options struct {
+	// Cluster, Member and Region name the cluster, this member, and the region
+	// that it stands in. Cluster and Member are required.
+	Cluster, Member, Region string
+	// Regions are the other regions that the member was told to reach; it only
+	// reports them.
+	Regions []string
+	// Version is the program's, for status.
+	Version string
+	// Shards is the number of shards of the cluster, fixed when it is created.
+	// Default 256.
+	Shards int
+	// DigestKey is the cluster's secret key of Merkle digests.
+	DigestKey [32]byte
+	// LogLimit is how many events of each actor the log of a shard keeps.
+	// Peers that are further behind catch up by walks. Default 1024.
+	LogLimit int
+	// Loops is the number of goroutines that write. Default 2.
+	Loops int
+	// GossipInterval is the time between two messages to all others about what
+	// this member has. Default 1 s.
+	GossipInterval time.Duration
+	// AntiEntropy sets the pace of catching up.
+	AntiEntropy antientropy.Config
+	// Now is the clock. Default time.Now.
+	Now func() time.Time
+	// NewActor returns an actor that nobody ever used. Default: random.
+	NewActor func() crdt.Actor
+	// Logger takes what an operator should know. Default: nothing.
+	Logger *slog.Logger
+}
+
+var namePattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+
+func (o Options) withDefaults() (Options, error) {
+	o.Region = cmp.Or(o.Region, "local")
+	o.Shards = cmp.Or(o.Shards, 256)
+	o.LogLimit = cmp.Or(o.LogLimit, 1024)
+	o.Loops = cmp.Or(o.Loops, 2)
+	o.GossipInterval = cmp.Or(o.GossipInterval, time.Second)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.NewActor == nil {
+		o.NewActor = randomActor
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	for what, name := range map[string]string{"cluster": o.Cluster, "member": o.Member, "region": o.Region} {
+		if !namePattern.MatchString(name) {
+			return o, fmt.Errorf("replica: the %s name %q is not 1 to 64 letters, digits, - or _", what, name)
+		}
+	}
+	switch {
+	case o.Shards < 1 || o.Shards > 1<<16:
+		return o, fmt.Errorf("replica: %d shards; it takes 1 to 65536", o.Shards)
+	case o.LogLimit < 1:
+		return o, fmt.Errorf("replica: a log limit of %d events; it takes at least 1", o.LogLimit)
+	case o.Loops < 1 || o.Loops > 64:
+		return o, fmt.Errorf("replica: %d loops; it takes 1 to 64", o.Loops)
+	}
+	return o, nil
+}
+
+// randomActor draws 64 random bits: among a million actors, two are the same
+// with a probability below 10^-7.
+func randomActor() crdt.Actor {
+	var b [8]byte
+	for {
+		_, _ = rand.Read(b[:]) // never fails
+		if a := crdt.Actor(binary.BigEndian.Uint64(b[:])); a != 0 {
+			return a
+		}
+	}
+}

@@ -1,0 +1,207 @@
+package replica
+
+import (
+	"slices"
+
+	"github.com/atolldb/atoll/antientropy"
+	"github.com/atolldb/atoll/crdt"
+	"github.com/atolldb/atoll/internal/store"
+	"github.com/atolldb/atoll/merkle"
+)
+
+// join brings the parts of a peer's answer to the shard, against its state of
+// this moment: comparing and joining a part is one batch.
+func (l *loop) join(t task) {
+	before := t.shard.heard.Vector().Clone()
+	var failed error
+	g := l.newGroup()
+	commit := func() {
+		g.answers = append(g.answers, func(err error) { failed = err })
+		g.commit()
+	}
+	for _, part := range t.joins.parts {
+		for _, p := range g.pieces(t.shard, part) {
+			c := g.change(t.shard)
+			err := g.joinPart(c, p, t.joins)
+			if err == nil && c.weight() < maxGroupWeight {
+				continue
+			}
+			commit()
+			if err != nil || failed != nil {
+				t.done(nil, firstError(err, failed))
+				return
+			}
+			g = l.newGroup()
+		}
+	}
+	if err := g.trimLog(g.change(t.shard), before); err != nil {
+		g.snap.Close()
+		t.done(nil, err)
+		return
+	}
+	commit()
+	t.done(nil, failed)
+	l.drain(t.shard)
+}
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// joinPart compares or joins one part.
+func (g *group) joinPart(c *change, p antientropy.Part, result *joins) error {
+	if seq := p.Heard[c.actor]; c.actor != 0 && seq > c.heard.Vector()[c.actor] {
+		g.impersonated(c, crdt.Dot{Actor: c.actor, Seq: seq})
+	}
+	own, err := rangeDigest(g.snap, g.loop.hasher, c.shard.index, p.Lo, p.Hi)
+	if err != nil {
+		return err
+	}
+	theirs := p.Digest
+	if p.Complete {
+		theirs = fieldsDigest(g.loop.hasher, p.Fields)
+	}
+	switch spans := c.heard.Over(p.Lo, p.Hi); {
+	case own == theirs:
+		c.heard.Join(p.Lo, p.Hi, p.Heard)
+		c.touched = true
+		return nil
+	case !p.Complete:
+		result.again = append(result.again, antientropy.Range{Lo: p.Lo, Hi: p.Hi, Digest: own})
+		return nil
+	case len(spans) == 1 && spans[0].Vector.Compare(p.Heard) == crdt.Equal:
+		// Joining would keep only what both have: better keep all and say so.
+		result.diverged++
+		return nil
+	}
+	result.pulled += len(p.Fields)
+	c.touched = true
+	return crdt.JoinRange(c.heard, c, p.Lo, p.Hi, p.Fields, p.Heard)
+}
+
+// pieces cuts a complete part where this copy has more fields in it than fit
+// into one batch.
+func (g *group) pieces(s *shard, p antientropy.Part) []antientropy.Part {
+	if !p.Complete {
+		return []antientropy.Part{p}
+	}
+	var pieces []antientropy.Part
+	n := 0
+	_ = g.snap.Scan(entryKey(s.index, p.Lo), entryKey(s.index, p.Hi), func(key, _ []byte) error {
+		if n++; n%maxStepFields == 0 {
+			if at := positionOf(key); at > p.Lo {
+				pieces, p = append(pieces, head(p, at)), tail(p, at)
+			}
+		}
+		return nil
+	}) // an error shows again where the fields are read
+	return append(pieces, p)
+}
+
+func head(p antientropy.Part, hi crdt.Position) antientropy.Part {
+	p.Hi, p.Fields = hi, p.Fields[:fieldIndex(p.Fields, hi)]
+	return p
+}
+
+func tail(p antientropy.Part, lo crdt.Position) antientropy.Part {
+	p.Lo, p.Fields = lo, p.Fields[fieldIndex(p.Fields, lo):]
+	return p
+}
+
+func fieldIndex(fields []crdt.FieldEntries, at crdt.Position) int {
+	i, _ := slices.BinarySearchFunc(fields, at, func(f crdt.FieldEntries, at crdt.Position) int {
+		switch {
+		case f.At < at:
+			return -1
+		case f.At > at:
+			return 1
+		}
+		return 0
+	})
+	return i
+}
+
+func fieldsDigest(h *merkle.Hasher, fields []crdt.FieldEntries) merkle.Digest {
+	var sum merkle.Digest
+	var scratch []byte
+	for _, f := range fields {
+		sum, scratch = addField(h, sum, f.At, f.Entries, scratch)
+	}
+	return sum
+}
+
+func addField(h *merkle.Hasher, sum merkle.Digest, at crdt.Position, es crdt.Entries, scratch []byte) (merkle.Digest, []byte) {
+	for _, e := range es {
+		scratch = e.AppendTo(scratch[:0])
+		sum = sum.Add(h.Entry(string(at), scratch))
+	}
+	return sum, scratch
+}
+
+// trimLog drops the events that lie further back than the limit after the
+// vector has jumped.
+func (g *group) trimLog(c *change, before crdt.VersionVector) error {
+	for actor, seq := range c.heard.Vector() {
+		if seq <= before[actor] || seq <= c.logLimit {
+			continue
+		}
+		lo := logKey(c.shard.index, crdt.Dot{Actor: actor})
+		hi := logKey(c.shard.index, crdt.Dot{Actor: actor, Seq: seq - c.logLimit + 1})
+		err := g.snap.Scan(lo, hi, func(key, _ []byte) error {
+			if len(c.trimmed) < maxGroupWeight {
+				c.trimmed = append(c.trimmed, slices.Clone(key))
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rangeDigest returns the digest of the entries in [lo, hi) on disk: stored
+// ones for whole leaves, computed ones at the edges.
+func rangeDigest(snap store.Snapshot, h *merkle.Hasher, shard int, lo, hi crdt.Position) (merkle.Digest, error) {
+	var sum merkle.Digest
+	first, last := leafOf(lo), leafOf(hi)
+	if leafStart(first) < lo {
+		first++
+	}
+	if hi == crdt.End {
+		last = leaves
+	}
+	edges := [][2]crdt.Position{{lo, hi}}
+	if first < last {
+		edges = [][2]crdt.Position{{lo, leafStart(first)}, {leafStart(last), hi}}
+		err := snap.Scan(leafKey(shard, first), append(leafKey(shard, last-1), 0), func(_, value []byte) error {
+			d, err := decodeLeaf(value)
+			sum = sum.Add(d)
+			return err
+		})
+		if err != nil {
+			return sum, err
+		}
+	}
+	var scratch []byte
+	for _, edge := range edges {
+		if edge[0] >= edge[1] {
+			continue
+		}
+		err := snap.Scan(entryKey(shard, edge[0]), entryKey(shard, edge[1]), func(key, value []byte) error {
+			at := positionOf(key)
+			es, err := decodeField(at, value)
+			sum, scratch = addField(h, sum, at, es, scratch)
+			return err
+		})
+		if err != nil {
+			return sum, err
+		}
+	}
+	return sum, nil
+}

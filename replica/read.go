@@ -1,0 +1,189 @@
+package replica
+
+import (
+	"fmt"
+
+	"github.com/atolldb/atoll/crdt"
+	"github.com/atolldb/atoll/internal/ring"
+	"github.com/atolldb/atoll/internal/store"
+	"github.com/atolldb/atoll/proto"
+)
+
+// Bounds of one request.
+const (
+	maxOperations   = 1024
+	maxElements     = 4096
+	maxRequestBytes = crdt.MaxValueBytes + 64<<10
+	// maxPage is how many elements a page of a set holds at most, and
+	// pageBytes how many bytes of them, but for one element.
+	maxPage   = 10_000
+	pageBytes = 512 << 10
+)
+
+// check validates a request and counts the writes in it.
+func (r *Replica) check(shard int, request *proto.Request) (writes int, err error) {
+	if shard < 0 || shard >= len(r.shards) {
+		return 0, fmt.Errorf("%w: there is no shard %d; the cluster has 0 to %d", ErrWrongShard, shard, len(r.shards)-1)
+	}
+	operations := request.GetOperations()
+	if n := len(operations); n == 0 || n > maxOperations {
+		return 0, fmt.Errorf("%w: a request of %d operations; it takes 1 to %d", crdt.ErrInvalid, n, maxOperations)
+	}
+	elements := 0
+	for _, op := range operations {
+		key := string(op.GetKey())
+		if err := (crdt.Object{Key: key, Type: crdt.TypeCounter}).Validate(); err != nil {
+			return 0, err
+		}
+		if own := ring.Shard(key, len(r.shards)); own != shard {
+			return 0, fmt.Errorf("%w: the key %.64q belongs to shard %d, not %d", ErrWrongShard, key, own, shard)
+		}
+		isWrite, err := isWrite(op)
+		if err != nil {
+			return 0, err
+		}
+		if isWrite {
+			writes++
+		}
+		elements += len(op.GetSetAdd().GetElements()) + len(op.GetSetRemove().GetElements())
+	}
+	if elements > maxElements {
+		return 0, fmt.Errorf("%w: a request of %d elements; it takes at most %d", crdt.ErrInvalid, elements, maxElements)
+	}
+	return writes, checkBytes(request)
+}
+
+// checkBytes bounds a request as a whole. A value that is too long by itself
+// is left to be refused by what it is.
+func checkBytes(request *proto.Request) error {
+	n := requestBytes(request)
+	for _, op := range request.GetOperations() {
+		if len(op.GetRegisterSet()) > crdt.MaxValueBytes {
+			return fmt.Errorf("%w: the value has %d bytes; at most %d are allowed", crdt.ErrInvalid, len(op.GetRegisterSet()), crdt.MaxValueBytes)
+		}
+	}
+	if n > maxRequestBytes {
+		return fmt.Errorf("%w: a request of %d bytes; it takes at most %d", crdt.ErrInvalid, n, maxRequestBytes)
+	}
+	return nil
+}
+
+// requestBytes is about what the request's data takes in an event.
+func requestBytes(request *proto.Request) int {
+	n := 0
+	for _, op := range request.GetOperations() {
+		n += 64 + len(op.GetKey()) + len(op.GetRegisterSet())
+		for _, e := range op.GetSetAdd().GetElements() {
+			n += 64 + len(op.GetKey()) + len(e)
+		}
+		for _, e := range op.GetSetRemove().GetElements() {
+			n += 64 + len(op.GetKey()) + len(e)
+		}
+	}
+	return n
+}
+
+// read answers one operation that changes nothing.
+func read(snap store.Snapshot, shard int, op *proto.Operation) (*proto.Result, error) {
+	key := string(op.GetKey())
+	switch what := op.GetWhat().(type) {
+	case *proto.Operation_CounterGet:
+		es, err := readField(snap, shard, crdt.FieldID{Object: crdt.Object{Key: key, Type: crdt.TypeCounter}}.Position())
+		if err != nil {
+			return nil, err
+		}
+		result := &proto.Result{Number: crdt.CounterValue(es), Flag: len(es) > 0}
+		return result, others(snap, shard, key, crdt.TypeCounter, len(es) > 0, result)
+	case *proto.Operation_SetHas:
+		id := crdt.FieldID{Object: crdt.Object{Key: key, Type: crdt.TypeSet}, Name: string(what.SetHas)}
+		if err := id.Validate(); err != nil {
+			return nil, err
+		}
+		es, err := readField(snap, shard, id.Position())
+		return &proto.Result{Flag: len(es) > 0}, err
+	case *proto.Operation_SetCard:
+		n, err := readHeader(snap, headerKey(shard, crdt.Object{Key: key, Type: crdt.TypeSet}))
+		if err != nil {
+			return nil, err
+		}
+		result := &proto.Result{Number: int64(n)}
+		return result, others(snap, shard, key, crdt.TypeSet, n > 0, result)
+	case *proto.Operation_SetMembers:
+		return members(snap, shard, key, what.SetMembers)
+	case *proto.Operation_RegisterGet:
+		return siblings(snap, shard, key)
+	}
+	return nil, fmt.Errorf("%w: not a read", crdt.ErrInvalid)
+}
+
+// others says, of a key that has no object of the type asked for, which other
+// types it has: a hint for people.
+func others(snap store.Snapshot, shard int, key string, asked crdt.Type, found bool, result *proto.Result) error {
+	if found {
+		return nil
+	}
+	for _, t := range crdt.Types {
+		if t == asked {
+			continue
+		}
+		n, err := readHeader(snap, headerKey(shard, crdt.Object{Key: key, Type: t}))
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			result.OtherTypes = append(result.OtherTypes, uint32(t))
+		}
+	}
+	return nil
+}
+
+// members returns a page of a set. The cursor is the last element of the page
+// before: elements come in the order of their hashes.
+func members(snap store.Snapshot, shard int, key string, page *proto.Page) (*proto.Result, error) {
+	o := crdt.Object{Key: key, Type: crdt.TypeSet}
+	lo, hi := o.Range()
+	from := entryKey(shard, lo)
+	if after := page.GetAfter(); len(after) > 0 {
+		id := crdt.FieldID{Object: o, Name: string(after)}
+		if err := id.Validate(); err != nil {
+			return nil, fmt.Errorf("the cursor of a page: %w", err)
+		}
+		from = append(entryKey(shard, id.Position()), 0)
+	}
+	limit, bytes := int(page.GetLimit()), 0
+	if limit == 0 || limit > maxPage {
+		limit = maxPage
+	}
+	result := &proto.Result{}
+	err := snap.Scan(from, entryKey(shard, hi), func(key, _ []byte) error {
+		if n := len(result.Values); n >= limit || bytes > pageBytes {
+			result.More = result.Values[n-1]
+			return errStop
+		}
+		id, err := positionOf(key).FieldID()
+		if err != nil {
+			return fmt.Errorf("%w: entry key: %w", store.ErrCorrupt, err)
+		}
+		result.Values = append(result.Values, []byte(id.Name))
+		bytes += len(id.Name)
+		return nil
+	})
+	if err != nil && err != errStop {
+		return nil, err
+	}
+	found := len(result.Values) > 0 || len(page.GetAfter()) > 0
+	return result, others(snap, shard, key, crdt.TypeSet, found, result)
+}
+
+func siblings(snap store.Snapshot, shard int, key string) (*proto.Result, error) {
+	es, err := readField(snap, shard, crdt.FieldID{Object: crdt.Object{Key: key, Type: crdt.TypeRegister}}.Position())
+	if err != nil {
+		return nil, err
+	}
+	result := &proto.Result{Flag: len(es) > 0}
+	for _, e := range crdt.Ranked(es) {
+		s := e.Payload.(crdt.Sibling)
+		result.Siblings = append(result.Siblings, &proto.Sibling{Value: s.Value, Time: s.Time, Actor: uint64(e.Dot.Actor)})
+	}
+	return result, others(snap, shard, key, crdt.TypeRegister, len(es) > 0, result)
+}

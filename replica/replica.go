@@ -1,0 +1,223 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"github.com/atolldb/atoll/antientropy"
+	"github.com/atolldb/atoll/internal/hlc"
+	"github.com/atolldb/atoll/internal/store"
+	"github.com/atolldb/atoll/merkle"
+	"github.com/atolldb/atoll/proto"
+	"github.com/atolldb/atoll/transport"
+)
+
+var (
+	// ErrBusy says that too much was waiting; nothing was done.
+	ErrBusy = errors.New("replica: busy")
+	// ErrClosed says that the replica is stopping; nothing was done.
+	ErrClosed = errors.New("replica: closed")
+	// ErrUnavailable says that the disk failed. Whether a write is on disk is
+	// not known.
+	ErrUnavailable = errors.New("replica: the disk failed")
+	// ErrUnknown says that the caller's patience ended while a write was under
+	// way: it may be on disk or not.
+	ErrUnknown = errors.New("replica: outcome unknown")
+	// ErrWrongShard says that a key does not belong to the shard asked.
+	ErrWrongShard = errors.New("replica: key of another shard")
+)
+
+// Replica is one member's copies of all shards.
+type Replica struct {
+	options Options
+	log     *slog.Logger
+	store   store.Store
+	clock   *hlc.Clock
+	hasher  *merkle.Hasher
+	shards  []*shard
+	loops   []*loop
+
+	counters counters
+	peers    *peers
+	// network is nil until Start.
+	network atomic.Pointer[network]
+	// incarnation tells this process from others under the same name.
+	incarnation uint64
+	announceNow atomic.Bool
+
+	stopping chan struct{} // closed first
+	loopsWG  sync.WaitGroup
+	tasksWG  sync.WaitGroup // gossip, fetches, walks
+}
+
+// Open starts a replica on what the store holds. The store stays the
+// caller's, who closes it after the replica. Reads and writes work at once;
+// peers are met after Start.
+func Open(options Options, s store.Store) (*Replica, error) {
+	options, err := options.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	r := &Replica{
+		options: options, log: options.Logger, store: s,
+		clock:       hlc.NewClock(options.Now),
+		hasher:      merkle.NewHasher(options.DigestKey),
+		peers:       newPeers(antientropy.NewPlanner(options.AntiEntropy, options.Shards)),
+		incarnation: uint64(randomActor()),
+		stopping:    make(chan struct{}),
+	}
+	if err := r.claim(); err != nil {
+		return nil, err
+	}
+	for range options.Loops {
+		r.loops = append(r.loops, &loop{
+			replica: r, hasher: r.hasher.Clone(), tasks: make(chan task, maxQueued),
+		})
+	}
+	if err := r.load(); err != nil {
+		return nil, err
+	}
+	for _, l := range r.loops {
+		r.loopsWG.Go(l.run)
+	}
+	return r, nil
+}
+
+// load reads the state of every shard. Nothing is rebuilt.
+func (r *Replica) load() error {
+	snap := r.store.Snapshot()
+	defer snap.Close()
+	for i := range r.options.Shards {
+		s := &shard{index: i}
+		if err := s.load(snap); err != nil {
+			return err
+		}
+		if err := r.replay(s, snap); err != nil {
+			return err
+		}
+		r.loop(s).drain(s)
+		r.shards = append(r.shards, s)
+	}
+	return nil
+}
+
+// loop returns the loop that owns a shard.
+func (r *Replica) loop(s *shard) *loop { return r.loops[s.index%len(r.loops)] }
+
+// Close stops serving, lets the groups under way end, and refuses what waits.
+func (r *Replica) Close() error {
+	var err error
+	if n := r.network.Load(); n != nil {
+		err = n.close()
+	}
+	close(r.stopping)
+	r.tasksWG.Wait()
+	r.loopsWG.Wait()
+	return err
+}
+
+// Do serves one request for a shard. Its writes are on disk when it returns,
+// or, after an error, nothing of it was done, but for ErrUnavailable and
+// ErrUnknown, after which that is not known.
+func (r *Replica) Do(ctx context.Context, shard int, request *proto.Request) (*proto.Answer, error) {
+	writes, err := r.check(shard, request)
+	if err != nil {
+		return nil, err
+	}
+	s := r.shards[shard]
+	results := make([]*proto.Result, len(request.GetOperations()))
+	if writes > 0 {
+		if results, err = r.write(ctx, s, request, writes); err != nil {
+			return nil, err
+		}
+	}
+	snap := r.store.Snapshot()
+	defer snap.Close()
+	if writes < len(results) {
+		for i, op := range request.GetOperations() {
+			if results[i] != nil {
+				continue
+			}
+			if results[i], err = read(snap, shard, op); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return &proto.Answer{
+		Results: results,
+		Vector:  s.published.Load().Vector.AppendTo(nil),
+		Member:  r.options.Member,
+	}, nil
+}
+
+// write hands the request to the shard's loop and waits until it is on disk.
+func (r *Replica) write(ctx context.Context, s *shard, request *proto.Request, writes int) ([]*proto.Result, error) {
+	type outcome struct {
+		results []*proto.Result
+		err     error
+	}
+	done := make(chan outcome, 1)
+	t := task{
+		shard: s, write: request, bytes: requestBytes(request), weight: writes,
+		done: func(results []*proto.Result, err error) { done <- outcome{results, err} },
+	}
+	for _, op := range request.GetOperations() {
+		t.weight += len(op.GetSetAdd().GetElements()) + len(op.GetSetRemove().GetElements())
+	}
+	if err := r.loop(s).submit(ctx, t); err != nil {
+		return nil, err
+	}
+	select {
+	case o := <-done:
+		return o.results, o.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: %w", ErrUnknown, ctx.Err())
+	case <-r.stopping:
+		select {
+		case o := <-done:
+			return o.results, o.err
+		default:
+			return nil, fmt.Errorf("%w: %w", ErrUnknown, ErrClosed)
+		}
+	}
+}
+
+// State returns what the replica last committed of a shard.
+func (r *Replica) State(shard int) antientropy.State { return *r.shards[shard].published.Load() }
+
+// Shards returns the number of shards.
+func (r *Replica) Shards() int { return len(r.shards) }
+
+// broadcast sends an event to everybody. That it may be lost is what the log
+// is for.
+func (r *Replica) broadcast(shard int, raw []byte) {
+	n := r.network.Load()
+	if n == nil {
+		return
+	}
+	message := marshal(&proto.Delta{Member: r.options.Member, Event: raw})
+	if err := n.transport.Publish(transport.Delta(shard), message); err != nil {
+		r.counters.unsent.Add(1)
+	}
+}
+
+// submitAndWait runs a task that is not a request and waits until it is done.
+func (r *Replica) submitAndWait(ctx context.Context, t task) error {
+	done := make(chan error, 1)
+	t.done = func(_ []*proto.Result, err error) { done <- err }
+	if err := r.loop(t.shard).submit(ctx, t); err != nil {
+		return err
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-r.stopping:
+		return ErrClosed
+	}
+}

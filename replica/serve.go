@@ -1,0 +1,186 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/atolldb/atoll/antientropy"
+	"github.com/atolldb/atoll/crdt"
+	pb "github.com/atolldb/atoll/proto"
+	"github.com/atolldb/atoll/transport"
+)
+
+// answerBytes is how much of data an answer to a peer holds, about.
+const answerBytes = 512 << 10
+
+// network is what Start adds to a replica: the subscriptions at a transport.
+type network struct {
+	transport     transport.Transport
+	subscriptions []transport.Subscription
+}
+
+// Start meets the peers over a transport, which must outlive the replica:
+// serves requests, receives events, gossips, and catches up.
+func (r *Replica) Start(t transport.Transport) error {
+	n := &network{transport: t}
+	r.network.Store(n)
+	add := func(s transport.Subscription, err error) error {
+		if err == nil {
+			n.subscriptions = append(n.subscriptions, s)
+		}
+		return err
+	}
+	err := firstError(
+		add(t.Subscribe(transport.AllDeltas, r.receiveDelta)),
+		add(t.Subscribe(transport.Gossip, r.receiveGossip)),
+		add(t.Serve(transport.AllRequests, transport.OwnersGroup, r.serveRequest)),
+		add(t.Serve(transport.Info, transport.OwnersGroup, r.serveInfo)),
+		add(t.Serve(transport.Sync(r.options.Member), "", r.serveSync)),
+	)
+	if err != nil {
+		return errors.Join(err, n.close())
+	}
+	r.tasksWG.Go(r.gossip)
+	return nil
+}
+
+func (n *network) close() error {
+	var errs []error
+	for _, s := range n.subscriptions {
+		errs = append(errs, s.Close())
+	}
+	n.subscriptions = nil
+	return errors.Join(errs...)
+}
+
+// shardOf returns the shard in the last token of a subject.
+func (r *Replica) shardOf(subject string) (int, error) {
+	shard, err := strconv.Atoi(subject[strings.LastIndexByte(subject, '.')+1:])
+	if err != nil || shard < 0 || shard >= len(r.shards) {
+		return 0, fmt.Errorf("%w: subject %q; the cluster has shards 0 to %d", ErrWrongShard, subject, len(r.shards)-1)
+	}
+	return shard, nil
+}
+
+func (r *Replica) serveRequest(ctx context.Context, m transport.Message) ([]byte, error) {
+	shard, err := r.shardOf(m.Subject)
+	var request pb.Request
+	if err == nil {
+		if err = proto.Unmarshal(m.Data, &request); err != nil {
+			err = fmt.Errorf("%w: request: %w", crdt.ErrInvalid, err)
+		}
+	}
+	var answer *pb.Answer
+	if err == nil {
+		answer, err = r.Do(ctx, shard, &request)
+	}
+	if err != nil {
+		answer = &pb.Answer{Error: encodeError(err), Member: r.options.Member}
+	}
+	return marshal(answer), nil
+}
+
+// encodeError names an error by a code that a client can match.
+func encodeError(err error) *pb.Error {
+	code := pb.Error_UNKNOWN
+	switch {
+	case errors.Is(err, crdt.ErrInvalid):
+		code = pb.Error_INVALID
+	case errors.Is(err, crdt.ErrOverflow):
+		code = pb.Error_OVERFLOW
+	case errors.Is(err, ErrUnavailable):
+		code = pb.Error_UNAVAILABLE
+	case errors.Is(err, ErrBusy), errors.Is(err, ErrClosed):
+		code = pb.Error_BUSY
+	case errors.Is(err, ErrWrongShard):
+		code = pb.Error_WRONG_SHARD
+	}
+	return &pb.Error{Code: code, Text: err.Error()}
+}
+
+func (r *Replica) serveInfo(context.Context, transport.Message) ([]byte, error) {
+	return marshal(&pb.ClusterInfo{
+		Cluster: r.options.Cluster, Shards: uint32(len(r.shards)), Member: r.options.Member,
+		Region: r.options.Region, Version: r.options.Version,
+	}), nil
+}
+
+// serveSync answers another member.
+func (r *Replica) serveSync(_ context.Context, m transport.Message) ([]byte, error) {
+	var request pb.SyncRequest
+	answer := &pb.SyncAnswer{}
+	err := proto.Unmarshal(m.Data, &request)
+	if err == nil {
+		switch what := request.GetWhat().(type) {
+		case *pb.SyncRequest_Fetch:
+			var fetched *pb.Fetched
+			fetched, err = r.serveFetch(what.Fetch)
+			answer.What = &pb.SyncAnswer_Fetched{Fetched: fetched}
+		case *pb.SyncRequest_Walk:
+			var walked *pb.Walked
+			walked, err = r.serveWalk(what.Walk)
+			answer.What = &pb.SyncAnswer_Walked{Walked: walked}
+		case *pb.SyncRequest_Status:
+			answer.What = &pb.SyncAnswer_Status{Status: r.Status(what.Status.GetShards())}
+		default:
+			err = fmt.Errorf("%w: a question that this member does not know", crdt.ErrInvalid)
+		}
+	}
+	if err != nil {
+		answer = &pb.SyncAnswer{Error: encodeError(err)}
+	}
+	return marshal(answer), nil
+}
+
+func (r *Replica) serveFetch(q *pb.Fetch) (*pb.Fetched, error) {
+	shard := int(q.GetShard())
+	if shard >= len(r.shards) {
+		return nil, fmt.Errorf("%w: there is no shard %d", ErrWrongShard, shard)
+	}
+	asker, err := crdt.DecodeVector(q.GetVector())
+	if err != nil {
+		return nil, err
+	}
+	snap := r.store.Snapshot()
+	defer snap.Close()
+	heard, err := loadHeard(snap, shard)
+	if err != nil {
+		return nil, err
+	}
+	events, more, err := readLog(snap, shard, heard.Vector(), asker, answerBytes)
+	if err != nil {
+		return nil, err
+	}
+	fetched := &pb.Fetched{Vector: heard.Vector().AppendTo(nil), More: more}
+	for _, raw := range events {
+		fetched.Events = append(fetched.Events, append([]byte(nil), raw...))
+	}
+	return fetched, nil
+}
+
+func (r *Replica) serveWalk(q *pb.Walk) (*pb.Walked, error) {
+	shard := int(q.GetShard())
+	if shard >= len(r.shards) {
+		return nil, fmt.Errorf("%w: there is no shard %d", ErrWrongShard, shard)
+	}
+	ranges, err := decodeRanges(q.GetRanges())
+	if err != nil {
+		return nil, err
+	}
+	snap := r.store.Snapshot()
+	defer snap.Close()
+	src, err := newSource(snap, r.hasher.Clone(), shard)
+	if err != nil {
+		return nil, err
+	}
+	parts, err := antientropy.Answer(src, ranges, answerBytes)
+	if err != nil {
+		return nil, err
+	}
+	return encodeParts(parts), nil
+}

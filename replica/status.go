@@ -1,0 +1,96 @@
+package replica
+
+import (
+	"maps"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/atolldb/atoll/antientropy"
+	"github.com/atolldb/atoll/crdt"
+	"github.com/atolldb/atoll/internal/store"
+	pb "github.com/atolldb/atoll/proto"
+)
+
+// counters count since the start of the process.
+type counters struct {
+	commits, commitErrors             atomic.Uint64
+	applied, received, dropped        atomic.Uint64
+	fetched, walks, pulled, syncBytes atomic.Uint64
+	divergences, repairErrors, unsent atomic.Uint64
+	actorsLost, malformed, namesakes  atomic.Uint64
+}
+
+// Counters returns what was counted since the start, by name.
+func (r *Replica) Counters() map[string]uint64 {
+	c := &r.counters
+	return map[string]uint64{
+		"commits": c.commits.Load(), "commit_errors": c.commitErrors.Load(),
+		"events_applied": c.applied.Load(), "events_received": c.received.Load(), "events_dropped": c.dropped.Load(),
+		"events_fetched": c.fetched.Load(), "walks": c.walks.Load(), "fields_pulled": c.pulled.Load(),
+		"sync_bytes": c.syncBytes.Load(), "divergences": c.divergences.Load(), "repair_errors": c.repairErrors.Load(),
+		"messages_unsent": c.unsent.Load(), "actors_lost": c.actorsLost.Load(),
+		"messages_malformed": c.malformed.Load(), "namesakes": c.namesakes.Load(),
+	}
+}
+
+// Status says what this member has, and how its peers stand to it as far as
+// they have said. With shards it lists the state of every shard.
+func (r *Replica) Status(shards bool) *pb.Status {
+	status := &pb.Status{
+		Member: r.options.Member, Region: r.options.Region, Version: r.options.Version,
+		Cluster: r.options.Cluster, Regions: r.options.Regions, Counters: r.Counters(),
+	}
+	if shards {
+		for i := range r.shards {
+			status.Shards = append(status.Shards, encodeState(i, r.State(i)))
+		}
+	}
+	now := r.options.Now()
+	snap := r.store.Snapshot()
+	defer snap.Close()
+	r.peers.mu.Lock()
+	defer r.peers.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(r.peers.known)) {
+		known := r.peers.known[name]
+		p := &pb.PeerStatus{Member: name, Region: known.region, SilentMs: now.Sub(known.heard).Milliseconds()}
+		for i := range r.shards {
+			theirs, ok := r.peers.planner.Advertised(name, i)
+			if !ok {
+				continue
+			}
+			if lag := shardLag(snap, i, r.State(i), theirs, now); lag != nil {
+				p.LagEvents += lag.LagEvents
+				p.BehindEvents += lag.BehindEvents
+				p.LagMs = max(p.LagMs, lag.LagMs)
+				p.Shards = append(p.Shards, lag)
+			}
+		}
+		status.Peers = append(status.Peers, p)
+	}
+	return status
+}
+
+// shardLag compares a shard with what a peer said of it, or returns nil if
+// there is nothing to say.
+func shardLag(snap store.Snapshot, shard int, mine, theirs antientropy.State, now time.Time) *pb.ShardLag {
+	lag := &pb.ShardLag{
+		Shard:        uint32(shard),
+		LagEvents:    theirs.Vector.Missing(mine.Vector),
+		BehindEvents: mine.Vector.Missing(theirs.Vector),
+		Diverged:     antientropy.Diverged(mine, theirs),
+	}
+	if lag.LagEvents == 0 && lag.BehindEvents == 0 && !lag.Diverged {
+		return nil
+	}
+	for actor, seq := range mine.Vector {
+		if theirs.Vector[actor] >= seq {
+			continue
+		}
+		event, _, err := readEvent(snap, shard, crdt.Dot{Actor: actor, Seq: theirs.Vector[actor] + 1})
+		if err == nil && event != nil {
+			lag.LagMs = max(lag.LagMs, now.UnixMilli()-event.Time)
+		}
+	}
+	return lag
+}
