@@ -144,6 +144,11 @@ func (m *Member) Serve(pattern, group string, handle transport.Handler) (transpo
 	if err := transport.CheckPattern(pattern); err != nil {
 		return nil, fmt.Errorf("serve: %w", err)
 	}
+	if group != "" {
+		if err := transport.CheckSubject(group); err != nil {
+			return nil, fmt.Errorf("serve %q: group: %w", pattern, err)
+		}
+	}
 	n := m.network
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -328,6 +328,12 @@ func bounds(t *testing.T, n Network) {
 		if _, err := us.Serve(subject, "", says("")); !errors.Is(err, transport.ErrBadSubject) {
 			t.Errorf("Serve(%q): %v, want ErrBadSubject", subject, err)
 		}
+		if subject == "" {
+			continue
+		}
+		if _, err := us.Serve("kv.2", subject, says("")); !errors.Is(err, transport.ErrBadSubject) {
+			t.Errorf("Serve in group %q: %v, want ErrBadSubject", subject, err)
+		}
 	}
 }
 

@@ -1,0 +1,29 @@
+// Package nats speaks the contract of package transport over NATS: an embedded
+// server per member (Start), or a plain connection to servers there are (Dial).
+//
+//	options.go  Options, defaults and checks
+//	server.go   Start, Server: the embedded server, its addresses and links
+//	config.go   what a nats-server is told, and why
+//	conn.go     Conn: publish, subscribe, request
+//	serve.go    serve: endpoints of a micro service, a bound on requests
+//	dial.go     Dial
+//	outcome.go  how errors travel and what errors of NATS mean
+//	log.go      the server's log, and the errors it only logs
+//
+// The servers of a region are one NATS cluster, joined by routes; regions are
+// joined by gateways, each with each. A publication crosses to a region once.
+// Requests carry the same queue group everywhere, so NATS hands them to a
+// member of the requester's region, and to the nearest other region if there
+// is none. No region relays for another.
+//
+// A link between regions that breaks loses what is published meanwhile, and
+// nobody is told: Options.Lost reports only what happens between a member and
+// its own server. The engine learns of the rest by what peers advertise.
+//
+// On the wire a request and its answer are plain payloads. A failed request is
+// answered as the micro framework does, with the headers Nats-Service-Error
+// and Nats-Service-Error-Code; the payload is the whole text.
+//
+// Nothing is encrypted or authenticated yet, and everything listens on
+// loopback unless told otherwise.
+package nats

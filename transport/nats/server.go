@@ -1,0 +1,162 @@
+package nats
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	natsgo "github.com/nats-io/nats.go"
+)
+
+const (
+	// startPoll is how long to wait for a server before looking at its errors.
+	startPoll = 10 * time.Millisecond
+	// localReconnectWait is the pause between attempts to reach the server in
+	// the same process.
+	localReconnectWait = 50 * time.Millisecond
+)
+
+// Server is a member's end of the network and the embedded server behind it.
+type Server struct {
+	*Conn
+	server *server.Server
+}
+
+// Addresses are where a server listens, as host:port.
+type Addresses struct{ Client, Cluster, Gateway string }
+
+// Gateways counts the connections to one region.
+type Gateways struct {
+	// Outbound is 1 if this server sends to the region.
+	Outbound int
+	// Inbound is how many servers of the region send to this one. They may
+	// send to another server of this one's region instead.
+	Inbound int
+}
+
+// Start starts a member's server and connects to it. It does not wait for
+// other members: see Server.Gateways and Server.Routes. If the context ends
+// first, it fails with the context's error.
+func Start(ctx context.Context, o Options) (*Server, error) {
+	o = o.withDefaults()
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	if err := checkListen(o); err != nil {
+		return nil, err
+	}
+	if o.SolicitDelay > 0 {
+		server.SetGatewaysSolicitDelay(o.SolicitDelay)
+	}
+	embedded, err := startServer(ctx, o)
+	if err != nil {
+		return nil, fmt.Errorf("nats: %w", err)
+	}
+	s := &Server{
+		Conn:   newConn(o.Region+"."+o.Name, o.MaxInFlight, o.Logger, o.Lost),
+		server: embedded,
+	}
+	for _, uses := range []uses{{events: true}, {requests: true}} {
+		// The URL stays empty: with one, TLS of the client port would apply.
+		err := s.connect("", uses, natsgo.InProcessServer(embedded), natsgo.ReconnectWait(localReconnectWait))
+		if err != nil {
+			s.Close()
+			return nil, fmt.Errorf("nats: connect in process: %w", err)
+		}
+	}
+	return s, nil
+}
+
+// checkListen tries the listen addresses. The server would find out as well,
+// but not say which option is at fault.
+func checkListen(o Options) error {
+	for _, check := range []struct{ field, address string }{
+		{"ClientListen", o.ClientListen}, {"ClusterListen", o.ClusterListen}, {"GatewayListen", o.GatewayListen},
+	} {
+		host, port, _ := splitAddress(check.field, check.address, 0)
+		listener, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+		if err != nil {
+			var op *net.OpError
+			if errors.As(err, &op) {
+				err = op.Err // without the address, which stands before
+			}
+			return fmt.Errorf("nats: %s: cannot listen on %s: %w", check.field, check.address, err)
+		}
+		if err := listener.Close(); err != nil {
+			return fmt.Errorf("nats: %s: %w", check.field, err)
+		}
+	}
+	return nil
+}
+
+// startServer returns a server that listens on all its ports.
+func startServer(ctx context.Context, o Options) (*server.Server, error) {
+	s, err := server.NewServer(serverOptions(o))
+	if err != nil {
+		return nil, err
+	}
+	log := newServerLog(o.Logger.With("region", o.Region, "member", o.Name))
+	s.SetLoggerV2(log, false, false, false)
+	s.Start()
+	for {
+		select {
+		case reason := <-log.fatal:
+			err = errors.New(reason)
+		case <-ctx.Done():
+			err = fmt.Errorf("start: %w", ctx.Err())
+		default:
+			if s.ReadyForConnections(startPoll) {
+				return s, nil
+			}
+			continue
+		}
+		s.Shutdown()
+		s.WaitForShutdown()
+		return nil, err
+	}
+}
+
+// Addresses returns where the server listens.
+func (s *Server) Addresses() Addresses {
+	return Addresses{
+		Client:  s.server.Addr().String(),
+		Cluster: s.server.ClusterAddr().String(),
+		Gateway: s.server.GatewayAddr().String(),
+	}
+}
+
+// Gateways returns the connections there are now, by region. A region without
+// any is absent.
+func (s *Server) Gateways() map[string]Gateways {
+	links := map[string]Gateways{}
+	status, err := s.server.Gatewayz(nil)
+	if err != nil { // cannot happen: a server with gateways always knows
+		return links
+	}
+	for region := range status.OutboundGateways {
+		links[region] = Gateways{Outbound: 1}
+	}
+	for region, inbound := range status.InboundGateways {
+		g := links[region]
+		g.Inbound = len(inbound)
+		links[region] = g
+	}
+	return links
+}
+
+// Routes returns the number of connections to other servers of the region. It
+// is 0 only if there are none; there are several per server.
+func (s *Server) Routes() int { return s.server.NumRoutes() }
+
+// Close closes the Conn and stops the server. It returns once all of it has
+// ended.
+func (s *Server) Close() error {
+	err := s.Conn.Close()
+	s.server.Shutdown()
+	s.server.WaitForShutdown()
+	return err
+}
