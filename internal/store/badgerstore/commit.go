@@ -24,8 +24,8 @@ func (s *Store) Commit(b *store.Batch) error {
 	if err := b.Check(); err != nil {
 		return err
 	}
-	if !s.gate.enter() {
-		return store.ErrClosed
+	if err := s.begin(); err != nil {
+		return err
 	}
 	defer s.gate.leave()
 	if len(b.Writes()) == 0 {

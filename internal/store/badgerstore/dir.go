@@ -23,6 +23,10 @@ func prepareDir(o Options) (*dirLock, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := verifyDir(o.Dir, o.VerifyBytes); err != nil {
+		lock.release()
+		return nil, err
+	}
 	return lock, nil
 }
 

@@ -35,15 +35,27 @@ type Options struct {
 	Logger *slog.Logger
 
 	// MemtableBytes is how much is collected in memory before it becomes a
-	// table. A store takes up to three times as much memory plus a half under
-	// heavy writing, and one log file of twice this size (sparse). At least
-	// 60 MiB, which the largest batch needs. Default 64 MiB.
+	// table, and the size of its log on disk (a sparse file of twice the size).
+	// Under heavy writing a store takes up to five times as much memory. At
+	// least 60 MiB, which the largest batch needs. Default 64 MiB.
 	MemtableBytes int64
 
 	// ReserveBytes is the free space of the file system under which Open and
 	// Commit refuse to write (store.ErrNoSpace): Badger writes through memory
-	// maps, where a full disk kills the process. Default 256 MiB.
+	// maps, where a full disk kills the process, and compaction needs room for
+	// new tables before it deletes the old. Default 512 MiB.
 	ReserveBytes int64
+
+	// VerifyBytes is how much of the tables, newest first, Open reads to check
+	// every block. Of the rest it checks the indexes; the background task reads
+	// it soon after. A GiB takes about half a second if it is in the page
+	// cache. Negative: none. Default 1 GiB.
+	VerifyBytes int64
+
+	// VerifyInterval is the time between two readings of all tables in the
+	// background. Damage makes the store answer store.ErrCorrupt to everything:
+	// Badger would take what it cannot read for absent. Default 24 hours.
+	VerifyInterval time.Duration
 
 	// CleanInterval is the time between two attempts to reclaim the space of
 	// large values that were replaced or deleted. Default 10 minutes.
@@ -57,7 +69,9 @@ func (o *Options) validate() error {
 	}
 	setDefault(&o.Durability, Fsync)
 	setDefault(&o.MemtableBytes, 64<<20)
-	setDefault(&o.ReserveBytes, 256<<20)
+	setDefault(&o.ReserveBytes, 512<<20)
+	setDefault(&o.VerifyBytes, 1<<30)
+	setDefault(&o.VerifyInterval, 24*time.Hour)
 	setDefault(&o.CleanInterval, 10*time.Minute)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -69,6 +83,8 @@ func (o *Options) validate() error {
 		return fmt.Errorf("badgerstore: MemtableBytes is %d: it must be between %d and %d", o.MemtableBytes, minMemtableBytes, 1<<30)
 	case o.ReserveBytes < 0:
 		return fmt.Errorf("badgerstore: ReserveBytes is %d: it must not be negative", o.ReserveBytes)
+	case o.VerifyInterval < 0:
+		return fmt.Errorf("badgerstore: VerifyInterval is %v: it must not be negative", o.VerifyInterval)
 	case o.CleanInterval < 0:
 		return fmt.Errorf("badgerstore: CleanInterval is %v: it must not be negative", o.CleanInterval)
 	}

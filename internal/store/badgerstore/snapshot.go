@@ -56,8 +56,11 @@ type snapshot struct {
 
 // Get implements store.Snapshot.
 func (s *snapshot) Get(key []byte) (value []byte, err error) {
-	if s.view == nil || !s.store.gate.enter() {
+	if s.view == nil {
 		return nil, store.ErrClosed
+	}
+	if err := s.store.begin(); err != nil {
+		return nil, err
 	}
 	defer s.store.gate.leave()
 	defer recovered("get", &err)
@@ -108,8 +111,11 @@ func valueOf(item *badger.Item) ([]byte, error) {
 
 // Scan implements store.Snapshot.
 func (s *snapshot) Scan(lo, hi []byte, visit func(key, value []byte) error) (err error) {
-	if s.view == nil || !s.store.gate.enter() {
+	if s.view == nil {
 		return store.ErrClosed
+	}
+	if err := s.store.begin(); err != nil {
+		return err
 	}
 	defer s.store.gate.leave()
 	visiting := false

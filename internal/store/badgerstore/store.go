@@ -3,6 +3,7 @@ package badgerstore
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
@@ -32,7 +33,9 @@ type Store struct {
 	viewMu sync.Mutex
 	view   *view
 
-	stop       chan struct{} // ends the background task
+	damage atomic.Pointer[error] // what the background check found
+
+	stop       chan struct{} // ends the background tasks
 	background sync.WaitGroup
 }
 
@@ -64,6 +67,7 @@ func Open(o Options) (*Store, error) {
 	}
 	s.publish()
 	s.background.Go(s.clean)
+	s.background.Go(s.verify)
 	return s, nil
 }
 
@@ -108,13 +112,22 @@ func badgerOptions(o Options) badger.Options {
 
 	// One transaction takes 15 % of this, the largest batch 8.5 MiB.
 	b.MemTableSize = o.MemtableBytes
-	b.NumMemtables = 2
+	b.NumMemtables = 1 // that wait to become tables, beside the one in use and the one in work
 	b.NumCompactors = 2
 
 	// Tables are read in place, from the page cache: no decompression, no
-	// second cache.
+	// second cache. With Snappy they take half the space and a get takes 1.3
+	// (all blocks cached) to 2 times as long.
 	b.Compression = options.None
 	b.BlockCacheSize = 0
+
+	// The engine looks for many keys that are absent. Against Badger's 0.01
+	// this costs 5 bits per key and nearly halves the time of such a get.
+	b.BloomFalsePositive = 0.001
+
+	// verify.go checks the tables. Badger would check each block it reads, and
+	// take a damaged one for the end of the table.
+	b.ChecksumVerificationMode = options.NoVerification
 
 	// The value log holds only the few values that are too large for the tree,
 	// so small files of it can be reclaimed early. It is mapped at twice its
@@ -123,6 +136,19 @@ func badgerOptions(o Options) badger.Options {
 	b.ValueLogFileSize = 64 << 20
 	b.VerifyValueChecksum = true
 	return b
+}
+
+// begin starts a call of the store or a snapshot. If it returns nil, the caller
+// owes a gate.leave.
+func (s *Store) begin() error {
+	if !s.gate.enter() {
+		return store.ErrClosed
+	}
+	if damage := s.damage.Load(); damage != nil {
+		s.gate.leave()
+		return *damage
+	}
+	return nil
 }
 
 // recovered, deferred, turns a panic of Badger into store.ErrCorrupt.
