@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/atolldb/atoll/crdt"
-	"github.com/atolldb/atoll/merkle"
 )
 
 // Config sets the pace of a Planner.
@@ -30,19 +29,6 @@ func (c Config) withDefaults() Config {
 	c.MaxTasks = cmp.Or(c.MaxTasks, 8)
 	c.Backoff = cmp.Or(c.Backoff, 250*time.Millisecond)
 	return c
-}
-
-// State is what a copy of a shard says of itself.
-type State struct {
-	Vector crdt.VersionVector
-	Root   merkle.Digest
-	Whole  bool // no range is ahead of Vector
-}
-
-// Diverged says that two copies heard the same and hold different entries,
-// which cannot be unless one is damaged or a rule is broken.
-func Diverged(a, b State) bool {
-	return a.Whole && b.Whole && a.Root != b.Root && a.Vector.Compare(b.Vector) == crdt.Equal
 }
 
 // Kind is what to do with a peer about a shard.

@@ -95,7 +95,7 @@ func (r *Replica) announce(said []*antientropy.State, round int) {
 			continue
 		}
 		said[i] = state
-		message.Shards = append(message.Shards, encodeState(i, *state))
+		message.Shards = append(message.Shards, state.Message(i))
 		if len(message.Shards) == gossipShards {
 			publish()
 		}
@@ -136,7 +136,7 @@ func (r *Replica) receiveGossip(m transport.Message) {
 	known.region, known.incarnation, known.heard = g.GetRegion(), g.GetIncarnation(), r.options.Now()
 	rank := cmp.Compare(g.GetRegion(), r.options.Region)
 	for _, encoded := range g.GetShards() {
-		state, err := DecodeState(encoded)
+		state, err := antientropy.DecodeState(encoded)
 		if err != nil || int(encoded.GetShard()) >= len(r.shards) {
 			r.counters.malformed.Add(1)
 			continue

@@ -43,7 +43,7 @@ func (r *Replica) Status(shards bool) *pb.Status {
 	}
 	if shards {
 		for i := range r.shards {
-			status.Shards = append(status.Shards, encodeState(i, r.State(i)))
+			status.Shards = append(status.Shards, r.State(i).Message(i))
 		}
 	}
 	now := r.options.Now()

@@ -47,22 +47,6 @@ func decodeDelivered(shard, shards int, raw []byte) (delivered, error) {
 	return delivered{event, raw}, nil
 }
 
-func encodeState(shard int, s antientropy.State) *pb.ShardState {
-	return &pb.ShardState{
-		Shard: uint32(shard), Vector: s.Vector.AppendTo(nil), Root: s.Root.AppendTo(nil), Whole: s.Whole,
-	}
-}
-
-// DecodeState decodes what a member says of one of its shards.
-func DecodeState(m *pb.ShardState) (antientropy.State, error) {
-	vector, err := crdt.DecodeVector(m.GetVector())
-	if err != nil {
-		return antientropy.State{}, err
-	}
-	root, err := merkle.Decode(m.GetRoot())
-	return antientropy.State{Vector: vector, Root: root, Whole: m.GetWhole()}, err
-}
-
 // encodeEnd writes the end of the order as nothing.
 func encodeEnd(p crdt.Position) []byte {
 	if p == crdt.End {

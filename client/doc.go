@@ -1,0 +1,22 @@
+// Package client is how a Go program uses Atoll.
+//
+//	c, err := client.Connect(ctx, client.Options{Servers: []string{"127.0.0.1:4222"}})
+//	n, err := c.Counter("likes:42").Add(ctx, 1)
+//
+// # Map
+//
+//	Connect, Client     a connection to the nearest region
+//	Counter, Set,       handles: a key of a type; making one costs nothing
+//	Register
+//	Status, Verify      what members say of themselves, and whether they agree
+//
+// A write that returned nil is on disk in one region and on its way to all
+// others. It is served by the region of the server that the client is
+// connected to, or by the nearest other one if that region has no member left.
+//
+// Handles and clients may be used concurrently. Every call takes a context;
+// without a deadline it ends after Options.Timeout. Errors can be matched with
+// errors.Is: ErrInvalid and its like were refused and changed nothing; after
+// ErrOutcomeUnknown a write may have been done or not. Sets and registers can
+// simply be written again then; a counter cannot be sure.
+package client
