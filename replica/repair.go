@@ -210,7 +210,22 @@ func (r *Replica) repair(ctx context.Context, t antientropy.Task) {
 	r.peers.mu.Unlock()
 }
 
-// ask sends a question to a member and returns its answer.
+// Ask puts a question to a member, itself included, and returns its answer,
+// which may be a refusal.
+func (r *Replica) Ask(ctx context.Context, member string, q *pb.SyncRequest) (*pb.SyncAnswer, error) {
+	n := r.network.Load()
+	if n == nil {
+		return nil, transport.ErrUnreachable
+	}
+	data, err := n.transport.Request(ctx, transport.Sync(member), marshal(q))
+	if err != nil {
+		return nil, err
+	}
+	var answer pb.SyncAnswer
+	return &answer, proto.Unmarshal(data, &answer)
+}
+
+// ask puts a question of a repair to a peer, and counts its bytes.
 func (r *Replica) ask(ctx context.Context, member string, q *pb.SyncRequest) (*pb.SyncAnswer, error) {
 	n := r.network.Load()
 	ctx, cancel := context.WithTimeout(ctx, questionTimeout)

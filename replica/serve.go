@@ -80,13 +80,13 @@ func (r *Replica) serveRequest(ctx context.Context, m transport.Message) ([]byte
 		answer, err = r.Do(ctx, shard, &request)
 	}
 	if err != nil {
-		answer = &pb.Answer{Error: encodeError(err), Member: r.options.Member}
+		answer = &pb.Answer{Error: EncodeError(err), Member: r.options.Member}
 	}
 	return marshal(answer), nil
 }
 
-// encodeError names an error by a code that a client can match.
-func encodeError(err error) *pb.Error {
+// EncodeError names an error by a code that a client can match.
+func EncodeError(err error) *pb.Error {
 	code := pb.Error_UNKNOWN
 	switch {
 	case errors.Is(err, crdt.ErrInvalid):
@@ -132,7 +132,7 @@ func (r *Replica) serveSync(_ context.Context, m transport.Message) ([]byte, err
 		}
 	}
 	if err != nil {
-		answer = &pb.SyncAnswer{Error: encodeError(err)}
+		answer = &pb.SyncAnswer{Error: EncodeError(err)}
 	}
 	return marshal(answer), nil
 }

@@ -1,0 +1,8 @@
+// Command crdtd runs one member of an Atoll cluster.
+//
+//	crdtd --region eu --data /var/lib/atoll
+//	crdtd --config /etc/atoll.toml
+//
+// It runs until SIGINT or SIGTERM, then ends what is under way and stops.
+// "crdtd --help" lists the flags and exit codes.
+package main

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/atolldb/atoll/internal/store"
+	"github.com/atolldb/atoll/replica"
+	"github.com/atolldb/atoll/server"
+)
+
+// The exit codes, as --help lists them.
+const (
+	exitFailure = 1
+	exitUsage   = 2
+	exitInUse   = 3
+	exitDisk    = 4
+)
+
+const description = `A member keeps all data of its region under --data and serves applications on
+--listen. Flags override the file of --config, which is TOML:
+
+   region = "eu"
+   data = "/var/lib/atoll"
+   join = ["10.0.0.2:6222"]             # members of this region
+   [listen]
+   client = "127.0.0.1:4222"
+   route = "10.0.0.1:6222"
+   gateway = "10.0.0.1:7222"
+   [regions]                            # gateways of the others
+   us = ["10.1.0.1:7222"]
+
+Exit codes: 0 stopped as asked, 1 other failures (such as a port that is taken),
+2 wrong flags or configuration, 3 data directory in use by another process,
+4 data damaged, of another cluster, or no space.`
+
+func app() *cli.App {
+	return &cli.App{
+		Name:            "crdtd",
+		Usage:           "run one member of an Atoll cluster",
+		Description:     description,
+		Version:         server.Version,
+		HideHelpCommand: true,
+		Action:          run,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "config", Usage: "read the configuration from `FILE`"},
+			&cli.StringFlag{Name: "data", Usage: "keep everything in directory `DIR`"},
+			&cli.StringFlag{Name: "region", Usage: "`NAME` of the region that this member stands in"},
+			&cli.StringFlag{Name: "name", Usage: "`NAME` of this member, unique in the cluster (default: the region's)"},
+			&cli.StringFlag{Name: "cluster", Usage: "`NAME` of the cluster (default: atoll)"},
+			&cli.StringFlag{Name: "listen", Usage: "serve applications on `HOST:PORT` (default: 127.0.0.1:4222)"},
+			&cli.StringFlag{Name: "listen-route", Usage: "meet members of the own region on `HOST:PORT` (default: 127.0.0.1, any port)"},
+			&cli.StringFlag{Name: "listen-gateway", Usage: "meet members of other regions on `HOST:PORT` (default: 127.0.0.1, any port)"},
+			&cli.StringFlag{Name: "gateway-advertise", Usage: "tell other regions to connect to `HOST:PORT`"},
+			&cli.StringSliceFlag{Name: "join", Usage: "route address `HOST:PORT` of a member of the own region (repeatable)"},
+			&cli.StringSliceFlag{Name: "peer", Usage: "gateway address `REGION=HOST:PORT` of a member of another region (repeatable)"},
+			&cli.IntFlag{Name: "shards", Usage: "number of shards of the cluster, fixed at its creation (default: 256)"},
+			&cli.StringFlag{Name: "secret", Usage: "`SECRET` that keys the digests, the same in the whole cluster", EnvVars: []string{"ATOLL_SECRET"}},
+			&cli.StringFlag{Name: "durability", Usage: "fsync: acknowledged writes are on disk; os: power loss may take them back (default: fsync)"},
+			&cli.IntFlag{Name: "log-limit", Usage: "keep `N` events of each writer and shard for peers that were away (default: 1024)"},
+			&cli.StringFlag{Name: "log-level", Value: "info", Usage: "debug, info, warn or error"},
+		},
+		OnUsageError: func(_ *cli.Context, err error, _ bool) error {
+			return fmt.Errorf("%w: %w; see crdtd --help", server.ErrConfig, err)
+		},
+	}
+}
+
+// configOf reads the file, if one is given, and puts the flags on top.
+func configOf(c *cli.Context) (server.Config, error) {
+	var config server.Config
+	if c.Args().Present() {
+		return config, fmt.Errorf("%w: unexpected argument %q; see crdtd --help", server.ErrConfig, c.Args().First())
+	}
+	if path := c.String("config"); path != "" {
+		var err error
+		if config, err = server.LoadConfig(path); err != nil {
+			return config, err
+		}
+	}
+	for name, field := range map[string]*string{
+		"data": &config.Data, "region": &config.Region, "name": &config.Name, "cluster": &config.Cluster,
+		"listen": &config.Listen.Client, "listen-route": &config.Listen.Route, "listen-gateway": &config.Listen.Gateway,
+		"gateway-advertise": &config.GatewayAdvertise, "secret": &config.Secret, "durability": &config.Durability,
+	} {
+		if c.IsSet(name) {
+			*field = c.String(name)
+		}
+	}
+	for name, field := range map[string]*int{"shards": &config.Shards, "log-limit": &config.LogLimit} {
+		if c.IsSet(name) {
+			if *field = c.Int(name); *field < 1 {
+				return config, fmt.Errorf("%w: --%s %d; it takes at least 1", server.ErrConfig, name, *field)
+			}
+		}
+	}
+	if c.IsSet("join") {
+		config.Join = c.StringSlice("join")
+	}
+	if c.IsSet("peer") {
+		config.Regions = map[string][]string{}
+		for _, peer := range c.StringSlice("peer") {
+			region, address, ok := strings.Cut(peer, "=")
+			if !ok {
+				return config, fmt.Errorf("%w: --peer %q; it takes REGION=HOST:PORT", server.ErrConfig, peer)
+			}
+			config.Regions[region] = append(config.Regions[region], address)
+		}
+	}
+	return config, nil
+}
+
+func exitCode(err error) int {
+	switch {
+	case errors.Is(err, server.ErrConfig):
+		return exitUsage
+	case errors.Is(err, store.ErrInUse):
+		return exitInUse
+	case errors.Is(err, store.ErrCorrupt), errors.Is(err, store.ErrNoSpace), errors.Is(err, replica.ErrForeign):
+		return exitDisk
+	}
+	return exitFailure
+}

@@ -1,0 +1,9 @@
+// Package server puts a member together: the store, the engine and the
+// network, from one Config. It is what crdtd runs and what a Go program embeds.
+//
+//	config.go   Config: fields, defaults, files, checks
+//	server.go   Start, Close, Client
+//
+// An embedded member is a full member: it replicates with the others, and
+// Client serves it by function calls, without the network.
+package server
