@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"slices"
@@ -24,6 +26,9 @@ type Report struct {
 	Silent []string
 	// Differ lists the shards in which members do not agree.
 	Differ []Difference
+	// Digest stands for the vectors and roots of all shards of the first
+	// member: the same digest, the same data.
+	Digest string
 }
 
 // MemberReport is what was heard of one member.
@@ -147,7 +152,18 @@ func (c *Client) look(ctx context.Context) (*Report, error) {
 		}
 	}
 	report.Differ = differences(c.shards, states)
+	report.Digest = digestOf(states[first.GetMember()])
 	return report, nil
+}
+
+// digestOf returns 16 hexadecimal digits that stand for the states.
+func digestOf(states []antientropy.State) string {
+	h := sha256.New()
+	for _, s := range states {
+		// Writing to a hash does not fail.
+		_, _ = h.Write(s.Root.AppendTo(s.Vector.AppendTo(nil)))
+	}
+	return hex.EncodeToString(h.Sum(nil)[:8])
 }
 
 // states decodes the states of all shards of a member.

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/atolldb/atoll/internal/demo"
+)
+
+// demoCommand shows three regions at work.
+func demoCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "demo",
+		Usage: "run three regions, cut one off, heal, and prove that they agree",
+		Description: `Starts three regions in this process, each with its own disk and NATS server,
+and replays the traffic of a web site into all of them at once: hits per path,
+distinct visitors per day, when each visitor was last seen. On the way one
+region is cut off and comes back. In the end every region must hold exactly what
+the input says; anything else is exit code 1.`,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "log", Usage: "replay the access log `FILE`, combined format, plain or gzip (default: made-up traffic)"},
+			&cli.IntFlag{Name: "hits", Value: 20_000, Usage: "how many hits to make up"},
+			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "what to make them up from"},
+			&cli.StringFlag{Name: "cut", Value: "ap", Usage: "`REGION` to cut off: eu, us, ap or none"},
+			&cli.IntFlag{Name: "cut-at", Value: 50, Usage: "cut at this `PERCENT` of the input"},
+			&cli.IntFlag{Name: "heal-at", Value: 80, Usage: "heal at this `PERCENT` of the input"},
+			&cli.IntFlag{Name: "clients", Value: 32, Usage: "concurrent clients in each region"},
+			&cli.StringFlag{Name: "dir", Usage: "keep the data in the empty directory `DIR` (default: a temporary one)"},
+			&cli.BoolFlag{Name: "keep", Usage: "leave the cluster up afterwards, to play with"},
+		},
+		Action: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return fmt.Errorf("%w: unexpected argument %q", demo.ErrOptions, c.Args().First())
+			}
+			return demo.Run(c.Context, demo.Options{
+				Log: c.String("log"), Hits: c.Int("hits"), Seed: c.Uint64("seed"),
+				Cut: c.String("cut"), CutAt: c.Int("cut-at"), HealAt: c.Int("heal-at"),
+				Clients: c.Int("clients"), Dir: c.String("dir"), Keep: c.Bool("keep"),
+				Out: c.App.Writer, Terminal: isTerminal(c.App.Writer),
+			})
+		},
+	}
+}
+
+// isTerminal says whether what is written can be redrawn.
+func isTerminal(w any) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}

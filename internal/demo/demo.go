@@ -1,0 +1,229 @@
+package demo
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/atolldb/atoll/client"
+	"github.com/atolldb/atoll/internal/traffic"
+	"github.com/atolldb/atoll/internal/wan"
+)
+
+// Regions are the regions of the demo.
+var regions = []string{"eu", "us", "ap"}
+
+var (
+	// ErrOptions says that an option cannot be used.
+	ErrOptions = errors.New("demo")
+	// ErrMismatch says that a region does not hold what the input says, or
+	// that the regions do not agree.
+	ErrMismatch = errors.New("the regions do not hold what the input says")
+)
+
+// Options configures Run.
+type Options struct {
+	// Log is an access log in combined format, plain or gzip; empty: made-up
+	// traffic of Hits hits, drawn from Seed. Defaults 20,000 and 1.
+	Log  string
+	Hits int
+	Seed uint64
+	// Cut is the region to cut off: eu, us, ap or none. Default ap.
+	Cut string
+	// CutAt and HealAt say when, in percent of the input. Defaults 50 and 80.
+	CutAt, HealAt int
+	// Clients is the number of concurrent clients of each region. Default 32.
+	Clients int
+	// Dir takes the data directories and must be empty. Default: a temporary
+	// one, removed at the end.
+	Dir string
+	// Keep leaves the cluster up until the context ends.
+	Keep bool
+	// Patience bounds the wait for convergence. Default 60 s.
+	Patience time.Duration
+	// Out takes what people see; Terminal says that it can be redrawn.
+	Out      io.Writer
+	Terminal bool
+}
+
+func (o Options) withDefaults() (Options, error) {
+	o.Hits = cmp.Or(o.Hits, 20_000)
+	o.Seed = cmp.Or(o.Seed, 1)
+	o.Cut = cmp.Or(o.Cut, "ap")
+	o.Clients = cmp.Or(o.Clients, 32)
+	o.Patience = cmp.Or(o.Patience, time.Minute)
+	switch {
+	case o.Cut != "none" && !slices.Contains(regions, o.Cut):
+		return o, fmt.Errorf("%w: there is no region %q to cut off; it is one of %v or none", ErrOptions, o.Cut, regions)
+	case o.CutAt < 0 || o.CutAt > o.HealAt || o.HealAt > 100:
+		return o, fmt.Errorf("%w: cut at %d%% and heal at %d%%; it takes 0 <= cut <= heal <= 100", ErrOptions, o.CutAt, o.HealAt)
+	case o.Hits < 1 || o.Clients < 1 || o.Clients > 1024:
+		return o, fmt.Errorf("%w: %d hits by %d clients; it takes at least 1 hit and 1 to 1024 clients", ErrOptions, o.Hits, o.Clients)
+	}
+	return o, nil
+}
+
+// hits returns the input, which can be read any number of times.
+func (o Options) hits() iter.Seq2[traffic.Hit, error] {
+	return func(yield func(traffic.Hit, error) bool) {
+		if o.Log == "" {
+			for hit := range traffic.Generate(o.Seed, o.Hits) {
+				if !yield(hit, nil) {
+					return
+				}
+			}
+			return
+		}
+		log, err := traffic.Open(o.Log)
+		if err != nil {
+			yield(traffic.Hit{}, err)
+			return
+		}
+		defer log.Close()
+		for hit, err := range log.Hits() {
+			if !yield(hit, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// truth adds the input up without any CRDT.
+func (o Options) truth() (*traffic.Totals, error) {
+	var totals traffic.Totals
+	for hit, err := range o.hits() {
+		if err != nil {
+			return nil, err
+		}
+		totals.Add(hit)
+	}
+	if totals.Hits == 0 {
+		return nil, fmt.Errorf("%w: %s holds no hits", ErrOptions, o.Log)
+	}
+	return &totals, nil
+}
+
+// Run runs the demo. It returns nil only if every region ends with exactly
+// what the input says.
+func Run(ctx context.Context, o Options) error {
+	o, err := o.withDefaults()
+	if err != nil {
+		return err
+	}
+	truth, err := o.truth()
+	if err != nil {
+		return err
+	}
+	remove, err := o.prepareDir()
+	if err != nil {
+		return err
+	}
+	defer remove()
+	screen := newScreen(o, truth.Hits)
+	screen.say("starting three regions, each with its own disk and NATS server ...")
+	c, err := startCluster(ctx, o.Dir)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	screen.say("input: %s, %d hits; one region in three takes each", o.source(), truth.Hits)
+	if err := play(ctx, o, c, screen, truth.Hits); err != nil {
+		return err
+	}
+	report, took, err := o.converge(ctx, c, screen)
+	if err != nil {
+		return err
+	}
+	result, err := check(ctx, c, truth)
+	if err != nil {
+		return err
+	}
+	result.print(o.Out)
+	if !report.Converged() {
+		return fmt.Errorf("%w: not converged after %s", ErrMismatch, o.Patience)
+	}
+	if n := len(result.wrong); n > 0 {
+		return fmt.Errorf("%w: %d differences, such as %s", ErrMismatch, n, result.wrong[0])
+	}
+	screen.proof(report, took)
+	if o.Keep {
+		c.invite(ctx, o.Out)
+	}
+	return nil
+}
+
+func (o Options) source() string {
+	if o.Log != "" {
+		return o.Log
+	}
+	return fmt.Sprintf("made-up traffic, seed %d", o.Seed)
+}
+
+// prepareDir makes sure of an empty directory and returns how to leave it.
+func (o *Options) prepareDir() (remove func(), err error) {
+	if o.Dir == "" {
+		o.Dir, err = os.MkdirTemp("", "atoll-demo-")
+		return func() { _ = os.RemoveAll(o.Dir) }, err
+	}
+	entries, err := os.ReadDir(o.Dir)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		err = os.MkdirAll(o.Dir, 0o700)
+	case err == nil && len(entries) > 0:
+		err = fmt.Errorf("%w: %s is not empty; counts of an earlier run would be counted again", ErrOptions, o.Dir)
+	}
+	return func() {}, err
+}
+
+// play replays the input, with the cut in its course.
+func play(ctx context.Context, o Options, c *cluster, screen *screen, total int) error {
+	r := newReplay(c, o.Clients)
+	defer r.stop()
+	watching, stop := context.WithCancel(ctx)
+	watched := make(chan struct{})
+	go func() { defer close(watched); screen.watch(watching, c, r) }()
+	defer func() { stop(); <-watched }()
+	n := 0
+	for hit, err := range o.hits() {
+		if err != nil {
+			return err
+		}
+		if o.Cut != "none" && n == total*o.CutAt/100 {
+			c.wan.Cut(o.Cut, wan.Reset)
+			screen.cut(o.Cut)
+		}
+		if o.Cut != "none" && n == total*o.HealAt/100 {
+			o.heal(c, screen)
+		}
+		if err := r.send(ctx, hit); err != nil {
+			return err
+		}
+		n++
+	}
+	if err := r.wait(); err != nil {
+		return err
+	}
+	o.heal(c, screen)
+	return nil
+}
+
+// heal ends the cut, once.
+func (o Options) heal(c *cluster, screen *screen) {
+	if o.Cut != "none" && screen.heal(o.Cut) {
+		c.wan.Heal(o.Cut)
+	}
+}
+
+// converge waits until all regions agree and says how long that took.
+func (o Options) converge(ctx context.Context, c *cluster, screen *screen) (*client.Report, time.Duration, error) {
+	start := time.Now()
+	report, err := c.clients[regions[0]].Verify(ctx, o.Patience, func(*client.Report) { screen.show(ctx, c, 1, 1) })
+	screen.end()
+	return report, time.Since(start), err
+}
