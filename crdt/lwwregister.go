@@ -36,7 +36,14 @@ func (r *LWWRegister) Value() ([]byte, bool) {
 
 // Siblings returns all concurrent values, the winner first, the others from
 // latest to earliest. The caller must not change them.
-func (r *LWWRegister) Siblings() []Sibling { return Siblings(r.entries("")) }
+func (r *LWWRegister) Siblings() []Sibling {
+	ranked := Ranked(r.entries(""))
+	siblings := make([]Sibling, len(ranked))
+	for i, e := range ranked {
+		siblings[i] = e.Payload.(Sibling)
+	}
+	return siblings
+}
 
 // Merge joins another copy into this one.
 func (r *LWWRegister) Merge(o *LWWRegister) { r.state.Merge(o.state) }

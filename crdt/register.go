@@ -59,15 +59,17 @@ func writeRegister(es Entries, dot Dot, now uint64, value []byte) Entries {
 	return Entries{{dot, Sibling{Time: now, Value: value}}}
 }
 
-// Siblings returns the siblings of a register, the winner first, the others
-// from latest to earliest.
-func Siblings(es Entries) []Sibling {
-	siblings := make([]Sibling, 0, len(es))
+// Ranked returns the siblings of a register as entries, the winner first, the
+// others from latest to earliest.
+func Ranked(es Entries) Entries {
+	ranked := make(Entries, 0, len(es))
 	for _, e := range slices.Backward(es) {
-		if s, ok := e.Payload.(Sibling); ok {
-			siblings = append(siblings, s)
+		if _, ok := e.Payload.(Sibling); ok {
+			ranked = append(ranked, e)
 		}
 	}
-	slices.SortStableFunc(siblings, func(a, b Sibling) int { return cmp.Compare(b.Time, a.Time) })
-	return siblings
+	slices.SortStableFunc(ranked, func(a, b Entry) int {
+		return cmp.Compare(b.Payload.(Sibling).Time, a.Payload.(Sibling).Time)
+	})
+	return ranked
 }
