@@ -105,6 +105,14 @@ func (b *Batch) Writes() []Write { return b.writes }
 // Bytes returns the sum of the lengths of all keys and values.
 func (b *Batch) Bytes() int { return b.bytes }
 
+// Truncate takes back all but the first n writes.
+func (b *Batch) Truncate(n int) {
+	for _, w := range b.writes[n:] {
+		b.bytes -= len(w.Key) + len(w.Value)
+	}
+	b.writes = b.writes[:n]
+}
+
 // Reset empties the batch for reuse.
 func (b *Batch) Reset() {
 	clear(b.writes) // let go of the keys and values

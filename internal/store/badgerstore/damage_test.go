@@ -233,6 +233,28 @@ func TestEmptyLogs(t *testing.T) {
 	}
 }
 
+// TestLargeValueGone: a value that the value log has lost is ErrCorrupt, not
+// empty and not absent; what is beside it can be read.
+func TestLargeValueGone(t *testing.T) {
+	dir := filledDir(t)
+	if err := os.Truncate(filepath.Join(dir, "000002.vlog"), valueThreshold/2); err != nil {
+		t.Fatal(err)
+	}
+	s := openTest(t, Options{Dir: dir})
+	defer s.Close()
+	snap := s.Snapshot()
+	defer snap.Close()
+	if value, err := snap.Get([]byte("large")); !errors.Is(err, store.ErrCorrupt) {
+		t.Errorf("Get: %d bytes, %v; want ErrCorrupt", len(value), err)
+	}
+	if n, err := countKeys(s); !errors.Is(err, store.ErrCorrupt) {
+		t.Errorf("Scan: %d keys, %v; want ErrCorrupt", n, err)
+	}
+	if _, err := snap.Get([]byte("key00000")); err != nil {
+		t.Errorf("Get beside it: %v", err)
+	}
+}
+
 // TestDamageInBackground: what Open did not read is read soon after, and then
 // the store answers nothing more.
 func TestDamageInBackground(t *testing.T) {

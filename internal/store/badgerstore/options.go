@@ -35,9 +35,11 @@ type Options struct {
 	Logger *slog.Logger
 
 	// MemtableBytes is how much is collected in memory before it becomes a
-	// table, and the size of its log on disk (a sparse file of twice the size).
-	// Under heavy writing a store takes up to five times as much memory. At
-	// least 60 MiB, which the largest batch needs. Default 64 MiB.
+	// table; its log on disk is a sparse file of twice the size. An idle store
+	// takes 2 MiB of memory. One that is written as fast as it can takes up to
+	// ten times MemtableBytes from Go's heap (six under a GOMEMLIMIT), besides
+	// the mapped files, whose pages the system takes back when it needs them.
+	// At least 60 MiB, which the largest batch needs. Default 64 MiB.
 	MemtableBytes int64
 
 	// ReserveBytes is the free space of the file system under which Open and

@@ -99,14 +99,19 @@ func valueOf(item *badger.Item) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", store.ErrCorrupt, err)
 	}
-	if len(value) == 0 {
-		// Badger logs that it cannot read the value log, and returns nothing.
-		if item.ValueSize() != 0 {
-			return nil, errUnreadable
-		}
+	if unreadable(item, value) {
+		return nil, errUnreadable
+	}
+	if value == nil {
 		return []byte{}, nil
 	}
 	return value, nil
+}
+
+// unreadable reports whether value is not that of the item: what Badger cannot
+// read from the value log, it logs and returns as nothing.
+func unreadable(item *badger.Item, value []byte) bool {
+	return len(value) == 0 && item.ValueSize() != 0
 }
 
 // Scan implements store.Snapshot.
@@ -129,17 +134,19 @@ func (s *snapshot) Scan(lo, hi []byte, visit func(key, value []byte) error) (err
 	}()
 	it := s.view.txn.NewIterator(badger.IteratorOptions{Prefix: commonPrefix(lo, hi)})
 	defer it.Close()
-	var key []byte
+	var item *badger.Item
 	each := func(value []byte) error {
+		if unreadable(item, value) {
+			return fmt.Errorf("%w: the value of %.40q cannot be read", store.ErrCorrupt, item.Key())
+		}
 		visiting = true
-		err := visit(key, value)
+		err := visit(item.Key(), value)
 		visiting = false
 		return err
 	}
 	for it.Seek(lo); it.Valid(); it.Next() {
-		item := it.Item()
-		key = item.Key()
-		if hi != nil && bytes.Compare(key, hi) >= 0 {
+		item = it.Item()
+		if hi != nil && bytes.Compare(item.Key(), hi) >= 0 {
 			return nil
 		}
 		if err := item.Value(each); err != nil {
