@@ -2,6 +2,7 @@ package replica
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/atolldb/atoll/antientropy"
 	"github.com/atolldb/atoll/crdt"
@@ -83,8 +84,7 @@ func (l *loop) writeAlone(t task) {
 		g.commit()
 	}
 	g := l.newGroup()
-	c := g.change(t.shard)
-	d := g.newDraft(c)
+	d := g.newDraft(g.change(t.shard))
 	results, err := g.execute(d, t)
 	var event *crdt.Event
 	changed := false
@@ -120,11 +120,9 @@ func (l *loop) applyInSteps(s *shard, d delivered) error {
 			g.snap.Close()
 			return err
 		}
-		var failed error
-		g.answers = append(g.answers, func(err error) { failed = err })
 		g.commit()
-		if failed != nil {
-			return failed
+		if c.failed != nil {
+			return fmt.Errorf("%w: %w", ErrUnavailable, c.failed)
 		}
 		lo = hi
 	}

@@ -27,6 +27,10 @@ type change struct {
 	dead     []string    // counters that hold a dead contribution of this actor
 	trimmed  [][]byte    // log keys to drop
 	logLimit uint64
+
+	failed    error             // the shard stays as it was
+	answers   []func(err error) // to call once it is on disk, or failed
+	broadcast [][]byte          // events to publish once it is on disk
 }
 
 // field is one field before and after the batch.

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/atolldb/atoll/crdt"
@@ -20,17 +21,18 @@ const (
 	maxEventBytes  = 512 << 10
 )
 
-// task is one thing for a loop to do: one of write, event, joins, collect and
-// drain is set.
+// task is one thing for a loop to do: one of write, event, joins, collect,
+// drain and foreign is set.
 type task struct {
 	shard   *shard
 	write   *proto.Request
 	event   delivered
 	joins   *joins
-	collect string // key of a counter to tidy up
-	drain   bool   // look at the events that wait
-	bytes   int    // about what it takes in a batch
-	weight  int    // fields it changes, about
+	collect string             // key of a counter to tidy up
+	drain   bool               // look at the events that wait
+	foreign crdt.VersionVector // what a peer says to have heard
+	bytes   int                // about what it takes in a batch
+	weight  int                // fields it changes, about
 	// done is called once, with the answer to a write, when the task's effect
 	// is on disk or will never be. It must not block.
 	done func(results []*proto.Result, err error)
@@ -144,14 +146,7 @@ type group struct {
 	loop    *loop
 	snap    store.Snapshot
 	changes map[*shard]*change
-	order   []*change
-	answers []func(err error) // once it is on disk, or failed
-	events  []outgoing        // to broadcast once it is on disk
-}
-
-type outgoing struct {
-	shard int
-	raw   []byte
+	order   []*change // in order of arrival
 }
 
 // run applies the tasks: what came from others first, then what was asked
@@ -165,6 +160,8 @@ func (g *group) run(tasks []task) {
 			alone = append(alone, t)
 		case t.event.event != nil || t.drain:
 			g.deliver(t)
+		case t.foreign != nil:
+			g.recognize(g.change(t.shard), t.foreign)
 		default:
 			if writes == nil {
 				writes = map[*shard][]task{}
@@ -198,63 +195,82 @@ func (g *group) change(s *shard) *change {
 }
 
 // commit writes everything in one atomic batch, and only then shows it:
-// first in memory, then to those who wait, then to the peers.
+// first in memory, then to those who wait, then to the peers. A shard whose
+// change failed is left as it was.
 func (g *group) commit() {
 	l, r := g.loop, g.loop.replica
 	l.batch.Reset()
-	roots := make([]merkle.Digest, len(g.order))
-	var err error
-	for i, c := range g.order {
-		if roots[i], err = c.flush(&l.batch); err != nil {
-			break
+	roots := make(map[*change]merkle.Digest, len(g.order))
+	for _, c := range g.order {
+		if c.failed != nil {
+			continue
+		}
+		writes := len(l.batch.Writes())
+		if roots[c], c.failed = c.flush(&l.batch); c.failed != nil {
+			l.batch.Truncate(writes)
 		}
 	}
 	g.snap.Close()
-	if err == nil && len(l.batch.Writes()) > 0 {
-		err = r.store.Commit(&l.batch)
+	if len(l.batch.Writes()) > 0 {
+		if err := r.store.Commit(&l.batch); err != nil {
+			g.uncommitted(err)
+		}
 		r.counters.commits.Add(1)
 	}
-	if err != nil {
-		g.failed(err)
-		return
-	}
-	for i, c := range g.order {
-		c.shard.set(c.actor, c.heard, roots[i])
-		for _, key := range c.dead {
-			l.urgent = append(l.urgent, task{shard: c.shard, collect: key, done: ignore})
+	for _, c := range g.order {
+		if c.failed == nil {
+			c.shard.set(c.actor, c.heard, roots[c])
 		}
 	}
-	for _, answer := range g.answers {
-		answer(nil)
-	}
-	for _, e := range g.events {
-		r.broadcast(e.shard, e.raw)
+	for _, c := range g.order {
+		g.conclude(c)
 	}
 }
 
-// failed answers everybody, and makes sure that no dot is used twice: whether
-// the batch is on disk is not known, so what was written under the present
-// actors may be out there after a restart.
-func (g *group) failed(err error) {
+// conclude answers those who waited for a change and tells the peers of it.
+func (g *group) conclude(c *change) {
+	l := g.loop
+	var err error
+	if c.failed != nil {
+		err = fmt.Errorf("%w: %w", ErrUnavailable, c.failed)
+		l.replica.log.Error("a shard could not be changed", "shard", c.shard.index, "error", c.failed)
+	}
+	for _, answer := range c.answers {
+		answer(err)
+	}
+	if err != nil {
+		return
+	}
+	for _, raw := range c.broadcast {
+		l.replica.broadcast(c.shard.index, raw)
+	}
+	for _, key := range c.dead {
+		l.urgent = append(l.urgent, task{shard: c.shard, collect: key, done: ignore})
+	}
+}
+
+// uncommitted makes sure that no dot is used twice after a commit that failed:
+// it is not known whether the batch will be there after a restart, so the
+// shards are read again and go on under new actors.
+func (g *group) uncommitted(err error) {
 	r := g.loop.replica
 	r.counters.commitErrors.Add(1)
-	r.log.Error("a batch could not be committed", "error", err)
+	snap := r.store.Snapshot()
+	defer snap.Close()
 	for _, c := range g.order {
-		if snap := r.store.Snapshot(); snap != nil {
-			loadErr := c.shard.load(snap)
-			if loadErr == nil {
-				loadErr = r.replay(c.shard, snap)
-			}
-			if loadErr != nil {
-				r.log.Error("a shard could not be read again", "shard", c.shard.index, "error", loadErr)
-			}
-			snap.Close()
+		if c.failed != nil {
+			continue
+		}
+		c.failed = err
+		reload := c.shard.load(snap)
+		if reload == nil {
+			reload = r.replay(c.shard, snap)
+		}
+		if reload != nil {
+			r.log.Error("a shard could not be read again", "shard", c.shard.index, "error", reload)
 		}
 		c.shard.actor = 0
 		g.loop.drain(c.shard)
-	}
-	for _, answer := range g.answers {
-		answer(fmt.Errorf("%w: %w", ErrUnavailable, err))
 	}
 }
 
@@ -272,12 +288,18 @@ func (g *group) writer(c *change) {
 
 // deliver applies an event of a peer, and those that waited for it.
 func (g *group) deliver(t task) {
-	r, c := g.loop.replica, g.change(t.shard)
-	g.answers = append(g.answers, func(err error) { t.done(nil, err) })
-	if !t.drain && !t.shard.waiting.add(t.event) {
-		r.counters.dropped.Add(1)
+	c := g.change(t.shard)
+	c.answers = append(c.answers, func(err error) { t.done(nil, err) })
+	if d := t.event; !t.drain {
+		g.recognize(c, crdt.VersionVector{d.event.Dot.Actor: d.event.Dot.Seq})
+		switch err := crdt.Ready(c.heard, d.event); {
+		case err == nil:
+			g.apply(c, d)
+		case errors.Is(err, crdt.ErrNotReady) && !t.shard.waiting.add(d):
+			g.loop.replica.counters.dropped.Add(1)
+		}
 	}
-	for {
+	for c.failed == nil {
 		if c.weight() > 2*maxGroupWeight {
 			g.loop.drain(t.shard)
 			return
@@ -290,23 +312,30 @@ func (g *group) deliver(t task) {
 			g.loop.urgent = append(g.loop.urgent, task{shard: t.shard, event: d, done: ignore})
 			return
 		}
-		if dot := d.event.Dot; dot.Actor == c.actor && !t.drain {
-			g.impersonated(c, dot)
-		}
-		if err := c.apply(d, "", crdt.End); err != nil {
-			r.log.Error("an event could not be applied", "shard", t.shard.index, "event", d.event.Dot, "error", err)
-			return
-		}
-		r.counters.applied.Add(1)
+		g.apply(c, d)
 	}
 }
 
-// impersonated ends the actor of a copy, of which a peer knows an event that
-// the copy does not: it has lost a part of its history.
-func (g *group) impersonated(c *change, d crdt.Dot) {
-	r := g.loop.replica
+// apply brings an event that is ready to the change.
+func (g *group) apply(c *change, d delivered) {
+	if err := c.apply(d, "", crdt.End); err != nil {
+		c.failed = fmt.Errorf("applying event %s: %w", d.event.Dot, err)
+		return
+	}
+	g.loop.replica.counters.applied.Add(1)
+}
+
+// recognize ends the actor of a copy if a peer has heard events of it that
+// the copy has not: it has lost a part of its history, and whatever it would
+// write next might carry a dot that is taken.
+func (g *group) recognize(c *change, heard crdt.VersionVector) {
+	seq, own := heard[c.actor], c.heard.Vector()[c.actor]
+	if c.actor == 0 || seq <= own {
+		return
+	}
+	r, lost := g.loop.replica, c.actor
 	c.become(r.options.NewActor())
 	r.counters.actorsLost.Add(1)
-	r.log.Warn("a peer knows an event of this copy that the copy has lost; it goes on under a new actor",
-		"shard", c.shard.index, "event", d, "actor", c.actor)
+	r.log.Warn("a peer has heard more of this copy than it knows itself; it goes on under a new actor",
+		"shard", c.shard.index, "lost", lost, "heard", seq, "known", own, "actor", c.actor)
 }

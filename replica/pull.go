@@ -13,51 +13,32 @@ import (
 // this moment: comparing and joining a part is one batch.
 func (l *loop) join(t task) {
 	before := t.shard.heard.Vector().Clone()
-	var failed error
 	g := l.newGroup()
-	commit := func() {
-		g.answers = append(g.answers, func(err error) { failed = err })
-		g.commit()
-	}
 	for _, part := range t.joins.parts {
 		for _, p := range g.pieces(t.shard, part) {
 			c := g.change(t.shard)
-			err := g.joinPart(c, p, t.joins)
-			if err == nil && c.weight() < maxGroupWeight {
+			c.failed = g.joinPart(c, p, t.joins)
+			if c.failed == nil && c.weight() < maxGroupWeight {
 				continue
 			}
-			commit()
-			if err != nil || failed != nil {
-				t.done(nil, firstError(err, failed))
+			g.commit()
+			if c.failed != nil {
+				t.done(nil, c.failed)
 				return
 			}
 			g = l.newGroup()
 		}
 	}
-	if err := g.trimLog(g.change(t.shard), before); err != nil {
-		g.snap.Close()
-		t.done(nil, err)
-		return
-	}
-	commit()
-	t.done(nil, failed)
+	c := g.change(t.shard)
+	c.failed = g.trimLog(c, before)
+	g.commit()
+	t.done(nil, c.failed)
 	l.drain(t.shard)
-}
-
-func firstError(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // joinPart compares or joins one part.
 func (g *group) joinPart(c *change, p antientropy.Part, result *joins) error {
-	if seq := p.Heard[c.actor]; c.actor != 0 && seq > c.heard.Vector()[c.actor] {
-		g.impersonated(c, crdt.Dot{Actor: c.actor, Seq: seq})
-	}
+	g.recognize(c, p.Heard)
 	own, err := rangeDigest(g.snap, g.loop.hasher, c.shard.index, p.Lo, p.Hi)
 	if err != nil {
 		return err

@@ -141,8 +141,11 @@ func (r *Replica) receiveGossip(m transport.Message) {
 			r.counters.malformed.Add(1)
 			continue
 		}
-		shard := int(encoded.GetShard())
-		r.peers.planner.Advertise(g.GetMember(), rank*rank, shard, state)
+		s := r.shards[encoded.GetShard()]
+		r.peers.planner.Advertise(g.GetMember(), rank*rank, s.index, state)
+		if own := crdt.Actor(s.writer.Load()); state.Vector[own] > r.State(s.index).Vector[own] {
+			r.loop(s).offer(task{shard: s, foreign: state.Vector, done: ignore})
+		}
 	}
 }
 

@@ -184,3 +184,12 @@ func (r *Replica) serveWalk(q *pb.Walk) (*pb.Walked, error) {
 	}
 	return encodeParts(parts), nil
 }
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -24,8 +24,9 @@ type shard struct {
 	root  merkle.Digest
 	// waiting holds events that came before those they build on.
 	waiting waiting
-	// published is what was last committed, for other goroutines.
+	// published and writer are what was last committed, for other goroutines.
 	published atomic.Pointer[antientropy.State]
+	writer    atomic.Uint64 // the actor
 }
 
 const stateVersion = 1
@@ -68,6 +69,7 @@ func (s *shard) load(snap store.Snapshot) error {
 // set takes over a committed state and publishes it.
 func (s *shard) set(actor crdt.Actor, heard *crdt.Heard, root merkle.Digest) {
 	s.actor, s.heard, s.root = actor, heard, root
+	s.writer.Store(uint64(actor))
 	s.published.Store(&antientropy.State{Vector: heard.Vector(), Root: root, Whole: heard.Whole()})
 }
 

@@ -15,26 +15,19 @@ func (g *group) draft(c *change, tasks []task) {
 	d := g.newDraft(c)
 	for _, t := range tasks {
 		if d.Bytes()+t.bytes > maxEventBytes && d.Bytes() > 0 {
-			if !g.finish(c, d) {
-				g.refuse(t)
-				continue
-			}
+			g.finish(c, d)
 			d = g.newDraft(c)
 		}
 		mark := d.Mark()
 		results, err := g.execute(d, t)
 		if err != nil {
 			d.Rollback(mark)
-			g.answers = append(g.answers, func(error) { t.done(nil, err) })
+			c.answers = append(c.answers, func(error) { t.done(nil, err) })
 			continue
 		}
-		g.answers = append(g.answers, func(err error) { t.done(results, err) })
+		c.answers = append(c.answers, func(err error) { t.done(results, err) })
 	}
 	g.finish(c, d)
-}
-
-func (g *group) refuse(t task) {
-	g.answers = append(g.answers, func(err error) { t.done(nil, ErrUnavailable) })
 }
 
 func (g *group) newDraft(c *change) *crdt.Draft {
@@ -43,19 +36,17 @@ func (g *group) newDraft(c *change) *crdt.Draft {
 }
 
 // finish applies what was drafted.
-func (g *group) finish(c *change, d *crdt.Draft) bool {
-	r := g.loop.replica
-	event, changed := d.Event(r.options.Now().UnixMilli())
-	if !changed {
-		return true
+func (g *group) finish(c *change, d *crdt.Draft) {
+	event, changed := d.Event(g.loop.replica.options.Now().UnixMilli())
+	if !changed || c.failed != nil {
+		return
 	}
 	raw := event.AppendTo(nil)
 	if err := c.apply(delivered{event, raw}, "", crdt.End); err != nil {
-		r.log.Error("an event could not be applied", "shard", c.shard.index, "error", err)
-		return false
+		c.failed = fmt.Errorf("applying event %s: %w", event.Dot, err)
+		return
 	}
-	g.events = append(g.events, outgoing{c.shard.index, raw})
-	return true
+	c.broadcast = append(c.broadcast, raw)
 }
 
 // execute runs the writes of one task and returns a result for each operation.
