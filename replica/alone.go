@@ -2,90 +2,51 @@ package replica
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/atolldb/atoll/antientropy"
 	"github.com/atolldb/atoll/crdt"
-	"github.com/atolldb/atoll/proto"
 )
 
-// maxStepFields is how many fields of one object a step of a large change
-// takes.
-const maxStepFields = 4096
-
-// isLarge says that a task does not fit into a batch with others: it joins
-// ranges, or clears an object of many fields.
-func (g *group) isLarge(t task) bool {
-	switch {
-	case t.joins != nil:
-		return true
-	case t.event.event != nil:
-		return g.clearsMuch(t.shard, t.event.event)
-	}
-	for _, op := range t.write.GetOperations() {
-		if del := op.GetDelete(); del != nil && g.fields(t.shard, crdt.Object{Key: string(op.GetKey()), Type: crdt.TypeSet}) > maxStepFields {
-			return true
-		}
-	}
-	return false
-}
-
-func (g *group) clearsMuch(s *shard, e *crdt.Event) bool {
-	for _, c := range e.Clears {
-		if g.fields(s, c.Object) > maxStepFields {
-			return true
-		}
-	}
-	return false
-}
-
-// fields returns how many live fields an object has on disk; an error shows
-// again where it is handled.
-func (g *group) fields(s *shard, o crdt.Object) uint64 {
-	n, _ := readHeader(g.snap, headerKey(s.index, o))
-	return n
-}
-
-// newGroup starts a group on top of what is on disk now.
-func (l *loop) newGroup() *group {
-	return &group{loop: l, snap: l.replica.store.Snapshot(), changes: map[*shard]*change{}}
-}
-
-// runAlone does one large task.
+// runAlone does one task that is too large for a batch with others: it joins
+// ranges, or clears objects of many fields.
 func (l *loop) runAlone(t task) {
 	switch {
 	case t.joins != nil:
 		l.join(t)
-	case t.event.event != nil:
-		if err := crdt.Ready(t.shard.heard, t.event.event); errors.Is(err, crdt.ErrNotReady) {
-			if !t.shard.waiting.add(t.event) {
-				l.replica.counters.dropped.Add(1)
-			}
-			t.done(nil, nil)
-		} else if err != nil {
-			t.done(nil, nil) // a duplicate
-		} else if err := l.applyInSteps(t.shard, t.event); err != nil {
-			t.done(nil, err)
-		} else {
-			l.replica.counters.applied.Add(1)
-			t.done(nil, nil)
+	case t.write != nil:
+		l.writeAlone(t)
+	default:
+		l.deliverAlone(t)
+	}
+}
+
+func (l *loop) deliverAlone(t task) {
+	r := l.replica
+	switch err := crdt.Ready(t.shard.heard, t.event.event); {
+	case errors.Is(err, crdt.ErrDuplicate):
+		t.done(nil, nil)
+	case err != nil:
+		if !t.shard.waiting.add(t.event) {
+			r.counters.dropped.Add(1)
+		}
+		t.done(nil, nil)
+	default:
+		err := l.applyInSteps(t.shard, t.event, t.shard.actor)
+		if err == nil {
+			r.counters.applied.Add(1)
 			l.drain(t.shard)
 		}
-	default:
-		l.writeAlone(t)
+		t.done(nil, err)
 	}
 }
 
 // writeAlone drafts one request and applies its event in steps.
 func (l *loop) writeAlone(t task) {
-	if t.shard.actor == 0 { // it must be on disk before its first event
-		g := l.newGroup()
-		g.writer(g.change(t.shard))
-		g.commit()
-	}
 	g := l.newGroup()
-	d := g.newDraft(g.change(t.shard))
-	results, err := g.execute(d, t)
+	c := g.change(t.shard)
+	g.writer(c)
+	d := g.newDraft(c)
+	results, err := g.execute(d, t.write)
 	var event *crdt.Event
 	changed := false
 	if err == nil {
@@ -97,7 +58,7 @@ func (l *loop) writeAlone(t task) {
 		return
 	}
 	raw := event.AppendTo(nil)
-	if err := l.applyInSteps(t.shard, delivered{event, raw}); err != nil {
+	if err := l.applyInSteps(t.shard, delivered{event, raw}, c.actor); err != nil {
 		t.done(nil, err)
 		return
 	}
@@ -106,41 +67,41 @@ func (l *loop) writeAlone(t task) {
 }
 
 // applyInSteps applies an event range by range, each in a batch of its own.
-// The first brings the event to the log, so that a restart goes on with it.
-func (l *loop) applyInSteps(s *shard, d delivered) error {
+// The first brings the actor and the event to disk, so that a restart goes on
+// with it.
+func (l *loop) applyInSteps(s *shard, d delivered, actor crdt.Actor) error {
 	cuts, err := l.cuts(s, d.event)
 	if err != nil {
-		return err
+		return unavailable(err)
 	}
 	lo := crdt.Position("")
 	for _, hi := range append(cuts, crdt.End) {
 		g := l.newGroup()
 		c := g.change(s)
-		if err := c.apply(d, lo, hi); err != nil {
-			g.snap.Close()
-			return err
-		}
+		c.become(actor)
+		c.apply(d, lo, hi)
 		g.commit()
-		if c.failed != nil {
-			return fmt.Errorf("%w: %w", ErrUnavailable, c.failed)
+		if c.err != nil {
+			return c.err
 		}
 		lo = hi
 	}
 	return nil
 }
 
-// cuts returns where to cut the order so that no range holds many fields of
-// the objects that an event clears.
+// cuts returns where to cut the order so that no range holds more of the
+// objects that an event clears than a step takes.
 func (l *loop) cuts(s *shard, e *crdt.Event) ([]crdt.Position, error) {
 	snap := l.replica.store.Snapshot()
 	defer snap.Close()
 	var cuts []crdt.Position
+	size := 0
 	for _, c := range e.Clears { // they are in order
-		n := 0
 		lo, hi := c.Object.Range()
 		err := snap.Scan(entryKey(s.index, lo), entryKey(s.index, hi), func(key, _ []byte) error {
-			if n++; n%maxStepFields == 0 {
+			if size += fieldSize + len(key); size > maxStepSize {
 				cuts = append(cuts, positionOf(key))
+				size = fieldSize + len(key)
 			}
 			return nil
 		})
@@ -150,15 +111,6 @@ func (l *loop) cuts(s *shard, e *crdt.Event) ([]crdt.Position, error) {
 	}
 	return cuts, nil
 }
-
-// drain has the events looked at that wait for what was just done.
-func (l *loop) drain(s *shard) {
-	if len(s.waiting.events) > 0 {
-		l.urgent = append(l.urgent, task{shard: s, drain: true, done: ignore})
-	}
-}
-
-func ignore([]*proto.Result, error) {}
 
 // joins is what an answer of a peer brings to a shard.
 type joins struct {

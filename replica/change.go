@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 
 	"github.com/atolldb/atoll/crdt"
@@ -13,33 +12,32 @@ import (
 	"github.com/atolldb/atoll/merkle"
 )
 
-// change is one shard in the making: what a batch has read and written of it
+// change is one shard in the making: what a group has read and written of it
 // so far. It is the crdt.Fields that events and pulls are applied to.
 type change struct {
-	shard    *shard
-	snap     store.Snapshot
-	hasher   *merkle.Hasher
-	actor    crdt.Actor
-	heard    *crdt.Heard
-	fields   map[crdt.Position]*field
-	logged   []delivered // events to append to the log
-	touched  bool        // actor or heard changed
-	dead     []string    // counters that hold a dead contribution of this actor
-	trimmed  [][]byte    // log keys to drop
-	logLimit uint64
-
-	failed    error             // the shard stays as it was
-	answers   []func(err error) // to call once it is on disk, or failed
-	broadcast [][]byte          // events to publish once it is on disk
+	group   *group
+	shard   *shard
+	actor   crdt.Actor
+	heard   *crdt.Heard
+	root    merkle.Digest // as flushed
+	fields  map[crdt.Position]*field
+	logged  []delivered // events to append to the log
+	events  [][]byte    // those of them to broadcast once they are on disk
+	answers []answer    // once it is on disk, or failed
+	dead    []string    // counters that hold a dead contribution of this actor
+	touched bool        // actor or heard changed
+	wrote   bool        // flush added to the batch
+	// err is why the change cannot be committed. It may be incomplete then.
+	err error
 }
 
-// field is one field before and after the batch.
+// field is one field before and after the group.
 type field struct{ was, now crdt.Entries }
 
-func newChange(s *shard, snap store.Snapshot, hasher *merkle.Hasher, logLimit int) *change {
+func newChange(g *group, s *shard) *change {
 	return &change{
-		shard: s, snap: snap, hasher: hasher, actor: s.actor, heard: s.heard.Clone(),
-		fields: map[crdt.Position]*field{}, logLimit: uint64(logLimit),
+		group: g, shard: s, actor: s.actor, heard: s.heard.Clone(), root: s.root,
+		fields: map[crdt.Position]*field{},
 	}
 }
 
@@ -56,7 +54,7 @@ func (c *change) field(at crdt.Position) (*field, error) {
 	if f, ok := c.fields[at]; ok {
 		return f, nil
 	}
-	es, err := readField(c.snap, c.shard.index, at)
+	es, err := readField(c.group.snap, c.shard.index, at)
 	if err != nil {
 		return nil, err
 	}
@@ -96,13 +94,19 @@ func (c *change) SetField(at crdt.Position, es crdt.Entries) error {
 		return err
 	}
 	f.now = es
+	c.group.size += fieldSize + len(at)
 	for _, e := range es {
-		if p, ok := e.Payload.(crdt.Contribution); ok && p.Dead() && e.Dot.Actor == c.actor {
-			id, err := at.FieldID()
-			if err != nil {
-				return err
+		switch p := e.Payload.(type) {
+		case crdt.Sibling:
+			c.group.size += len(p.Value)
+		case crdt.Contribution:
+			if p.Dead() && e.Dot.Actor == c.actor {
+				id, err := at.FieldID()
+				if err != nil {
+					return err
+				}
+				c.dead = append(c.dead, id.Key)
 			}
-			c.dead = append(c.dead, id.Key)
 		}
 	}
 	return nil
@@ -127,7 +131,7 @@ func (c *change) Visit(lo, hi crdt.Position, f func(crdt.Position, crdt.Entries)
 		return nil
 	}
 	index := c.shard.index
-	err := c.snap.Scan(entryKey(index, lo), entryKey(index, hi), func(key, value []byte) error {
+	err := c.group.snap.Scan(entryKey(index, lo), entryKey(index, hi), func(key, value []byte) error {
 		at := positionOf(key)
 		for len(ahead) > 0 && ahead[0] <= at {
 			next := ahead[0]
@@ -159,67 +163,68 @@ func (c *change) Visit(lo, hi crdt.Position, f func(crdt.Position, crdt.Entries)
 
 // apply brings an event that is ready to the positions in [lo, hi). It goes
 // to the log with the first of the ranges.
-func (c *change) apply(d delivered, lo, hi crdt.Position) error {
-	if err := crdt.Apply(c.heard, c, d.event, lo, hi); err != nil {
-		return err
+func (c *change) apply(d delivered, lo, hi crdt.Position) {
+	if c.err = crdt.Apply(c.heard, c, d.event, lo, hi); c.err != nil {
+		c.err = fmt.Errorf("event %s: %w", d.event.Dot, c.err)
+		return
 	}
 	c.touched = true
 	if lo == "" {
+		c.group.size += len(d.raw)
 		c.logged = append(c.logged, d)
 	}
-	return nil
 }
 
 // become makes the copy go on under another actor.
 func (c *change) become(actor crdt.Actor) { c.actor, c.touched = actor, true }
 
-// weight is how many writes the change will take, about.
-func (c *change) weight() int { return 2*len(c.fields) + 2*len(c.logged) + 1 }
-
-// flush adds everything to the batch and returns the root after it. Nothing
-// is added if nothing changed.
-func (c *change) flush(batch *store.Batch) (merkle.Digest, error) {
+// flush adds everything to the batch, nothing if nothing changed.
+func (c *change) flush(batch *store.Batch) error {
 	index := c.shard.index
 	differences := map[int]difference{}
 	live := map[crdt.Object]int{}
+	var changed []crdt.Position
 	var scratch []byte
-	for _, at := range slices.Sorted(maps.Keys(c.fields)) {
-		f := c.fields[at]
+	for at, f := range c.fields {
 		if same(f.was, f.now) {
 			continue
 		}
-		diff := differences[leafOf(at)]
-		before := diff
+		before := differences[leafOf(at)]
+		diff := before
 		scratch = c.compare(at, f, &diff, scratch)
 		if diff == before {
 			continue
 		}
 		differences[leafOf(at)] = diff
-		if len(f.now) == 0 {
-			batch.Delete(entryKey(index, at))
-		} else {
-			batch.Put(entryKey(index, at), f.now.AppendTo(nil))
-		}
+		changed = append(changed, at)
 		if change := cmp.Compare(len(f.now), 0) - cmp.Compare(len(f.was), 0); change != 0 {
 			id, err := at.FieldID()
 			if err != nil {
-				return merkle.Digest{}, err
+				return err
 			}
 			live[id.Object] += change
 		}
 	}
-	root, err := c.flushDigests(batch, differences)
-	if err != nil {
-		return root, err
+	if len(changed) == 0 && !c.touched {
+		return nil
+	}
+	for _, at := range changed {
+		if f := c.fields[at]; len(f.now) == 0 {
+			batch.Delete(entryKey(index, at))
+		} else {
+			batch.Put(entryKey(index, at), f.now.AppendTo(nil))
+		}
+	}
+	if err := c.flushDigests(batch, differences); err != nil {
+		return err
 	}
 	if err := c.flushHeaders(batch, live); err != nil {
-		return root, err
+		return err
 	}
 	c.flushLog(batch)
-	if c.touched || len(differences) > 0 {
-		batch.Put(vectorKey(index), c.shard.encode(c.actor, c.heard, root))
-	}
-	return root, nil
+	batch.Put(vectorKey(index), c.shard.encode(c.actor, c.heard, c.root))
+	c.wrote = true
+	return nil
 }
 
 // same says that two fields are one slice: nothing was written.
@@ -237,19 +242,19 @@ func (c *change) compare(at crdt.Position, f *field, diff *difference, scratch [
 		switch {
 		case len(now) == 0 || len(was) > 0 && was[0].Dot.Compare(now[0].Dot) < 0:
 			scratch = was[0].AppendTo(scratch[:0])
-			diff.went = diff.went.Add(c.hasher.Entry(string(at), scratch))
+			diff.went = diff.went.Add(c.group.loop.hasher.Entry(string(at), scratch))
 			was = was[1:]
 		case len(was) == 0 || was[0].Dot.Compare(now[0].Dot) > 0:
 			scratch = now[0].AppendTo(scratch[:0])
-			diff.came = diff.came.Add(c.hasher.Entry(string(at), scratch))
+			diff.came = diff.came.Add(c.group.loop.hasher.Entry(string(at), scratch))
 			now = now[1:]
 		default:
 			scratch = was[0].AppendTo(scratch[:0])
 			n := len(scratch)
 			scratch = now[0].AppendTo(scratch)
 			if string(scratch[:n]) != string(scratch[n:]) {
-				diff.went = diff.went.Add(c.hasher.Entry(string(at), scratch[:n]))
-				diff.came = diff.came.Add(c.hasher.Entry(string(at), scratch[n:]))
+				diff.went = diff.went.Add(c.group.loop.hasher.Entry(string(at), scratch[:n]))
+				diff.came = diff.came.Add(c.group.loop.hasher.Entry(string(at), scratch[n:]))
 			}
 			was, now = was[1:], now[1:]
 		}
@@ -257,36 +262,36 @@ func (c *change) compare(at crdt.Position, f *field, diff *difference, scratch [
 	return scratch
 }
 
-func (c *change) flushDigests(batch *store.Batch, differences map[int]difference) (merkle.Digest, error) {
-	root := c.shard.root
-	for _, leaf := range slices.Sorted(maps.Keys(differences)) {
-		d := differences[leaf]
-		digest, err := readLeaf(c.snap, c.shard.index, leaf)
+// flushDigests brings the leaves that changed, and the root, up to date.
+func (c *change) flushDigests(batch *store.Batch, differences map[int]difference) error {
+	for leaf, d := range differences {
+		digest, err := readLeaf(c.group.snap, c.shard.index, leaf)
 		if err != nil {
-			return root, err
+			return err
 		}
-		digest = digest.Sub(d.went).Add(d.came)
-		root = root.Sub(d.went).Add(d.came)
-		if digest == (merkle.Digest{}) {
-			batch.Delete(leafKey(c.shard.index, leaf))
+		c.root = c.root.Sub(d.went).Add(d.came)
+		key := leafKey(c.shard.index, leaf)
+		if digest = digest.Sub(d.went).Add(d.came); digest == (merkle.Digest{}) {
+			batch.Delete(key)
 		} else {
-			batch.Put(leafKey(c.shard.index, leaf), digest.AppendTo(nil))
+			batch.Put(key, digest.AppendTo(nil))
 		}
 	}
-	return root, nil
+	return nil
 }
 
+// flushHeaders counts the live fields of objects that have more or fewer now.
 func (c *change) flushHeaders(batch *store.Batch, live map[crdt.Object]int) error {
 	for o, change := range live {
 		if change == 0 {
 			continue
 		}
 		key := headerKey(c.shard.index, o)
-		n, err := readHeader(c.snap, key)
+		n, err := readHeader(c.group.snap, key)
 		if err != nil {
 			return err
 		}
-		if now := int(n) + change; now > 0 {
+		if now := int64(n) + int64(change); now > 0 {
 			batch.Put(key, binary.AppendUvarint(nil, uint64(now)))
 		} else {
 			batch.Delete(key)
@@ -297,15 +302,13 @@ func (c *change) flushHeaders(batch *store.Batch, live map[crdt.Object]int) erro
 
 // flushLog appends the events and drops those that the limit leaves behind.
 func (c *change) flushLog(batch *store.Batch) {
+	limit := uint64(c.group.loop.replica.options.LogLimit)
 	for _, d := range c.logged {
 		dot := d.event.Dot
 		batch.Put(logKey(c.shard.index, dot), d.raw)
-		if dot.Seq > c.logLimit {
-			batch.Delete(logKey(c.shard.index, crdt.Dot{Actor: dot.Actor, Seq: dot.Seq - c.logLimit}))
+		if dot.Seq > limit {
+			batch.Delete(logKey(c.shard.index, crdt.Dot{Actor: dot.Actor, Seq: dot.Seq - limit}))
 		}
-	}
-	for _, key := range c.trimmed {
-		batch.Delete(key)
 	}
 }
 

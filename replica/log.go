@@ -2,10 +2,14 @@ package replica
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/atolldb/atoll/crdt"
 	"github.com/atolldb/atoll/internal/store"
 )
+
+// maxTrimmed is how many events are dropped at once.
+const maxTrimmed = 10_000
 
 // readLog returns events that the asker lacks, in an order in which it can
 // apply them, as far as the log has them and the budget of bytes allows, and
@@ -71,4 +75,32 @@ func (r *Replica) replay(s *shard, snap store.Snapshot) error {
 		}
 	}
 	return nil
+}
+
+// trimLog drops the events that lie further back than the limit after the
+// vector has jumped.
+func (l *loop) trimLog(s *shard, before crdt.VersionVector) error {
+	limit := uint64(l.replica.options.LogLimit)
+	snap := l.replica.store.Snapshot()
+	defer snap.Close()
+	l.batch.Reset()
+	for actor, seq := range s.heard.Vector() {
+		if seq <= before[actor] || seq <= limit {
+			continue
+		}
+		lo := logKey(s.index, crdt.Dot{Actor: actor})
+		hi := logKey(s.index, crdt.Dot{Actor: actor, Seq: seq - limit + 1})
+		err := snap.Scan(lo, hi, func(key, _ []byte) error {
+			l.batch.Delete(slices.Clone(key))
+			if len(l.batch.Writes()) < maxTrimmed {
+				return nil
+			}
+			defer l.batch.Reset()
+			return l.replica.store.Commit(&l.batch)
+		})
+		if err != nil {
+			return unavailable(err)
+		}
+	}
+	return unavailable(l.replica.store.Commit(&l.batch))
 }

@@ -12,33 +12,40 @@ import (
 // join brings the parts of a peer's answer to the shard, against its state of
 // this moment: comparing and joining a part is one batch.
 func (l *loop) join(t task) {
-	before := t.shard.heard.Vector().Clone()
+	before := t.shard.heard.Vector()
 	g := l.newGroup()
+	commit := func() error {
+		c := g.change(t.shard)
+		g.commit()
+		g = l.newGroup()
+		return c.err
+	}
 	for _, part := range t.joins.parts {
 		for _, p := range g.pieces(t.shard, part) {
 			c := g.change(t.shard)
-			c.failed = g.joinPart(c, p, t.joins)
-			if c.failed == nil && c.weight() < maxGroupWeight {
+			c.err = g.joinPart(c, p, t.joins)
+			if c.err == nil && g.size < maxGroupSize {
 				continue
 			}
-			g.commit()
-			if c.failed != nil {
-				t.done(nil, c.failed)
+			if err := commit(); err != nil {
+				g.snap.Close()
+				t.done(nil, err)
 				return
 			}
-			g = l.newGroup()
 		}
 	}
-	c := g.change(t.shard)
-	c.failed = g.trimLog(c, before)
-	g.commit()
-	t.done(nil, c.failed)
+	err := commit()
+	g.snap.Close()
+	if err == nil {
+		err = l.trimLog(t.shard, before)
+	}
 	l.drain(t.shard)
+	t.done(nil, err)
 }
 
 // joinPart compares or joins one part.
 func (g *group) joinPart(c *change, p antientropy.Part, result *joins) error {
-	g.recognize(c, p.Heard)
+	g.learn(c, crdt.Dot{Actor: c.actor, Seq: p.Heard[c.actor]})
 	own, err := rangeDigest(g.snap, g.loop.hasher, c.shard.index, p.Lo, p.Hi)
 	if err != nil {
 		return err
@@ -65,16 +72,17 @@ func (g *group) joinPart(c *change, p antientropy.Part, result *joins) error {
 	return crdt.JoinRange(c.heard, c, p.Lo, p.Hi, p.Fields, p.Heard)
 }
 
-// pieces cuts a complete part where this copy has more fields in it than fit
-// into one batch.
+// pieces cuts a complete part where this copy has more in it than a step
+// takes.
 func (g *group) pieces(s *shard, p antientropy.Part) []antientropy.Part {
 	if !p.Complete {
 		return []antientropy.Part{p}
 	}
 	var pieces []antientropy.Part
-	n := 0
-	_ = g.snap.Scan(entryKey(s.index, p.Lo), entryKey(s.index, p.Hi), func(key, _ []byte) error {
-		if n++; n%maxStepFields == 0 {
+	size := 0
+	_ = g.snap.Scan(entryKey(s.index, p.Lo), entryKey(s.index, p.Hi), func(key, value []byte) error {
+		if size += fieldSize + len(key) + len(value); size > maxStepSize {
+			size = 0
 			if at := positionOf(key); at > p.Lo {
 				pieces, p = append(pieces, head(p, at)), tail(p, at)
 			}
@@ -122,28 +130,6 @@ func addField(h *merkle.Hasher, sum merkle.Digest, at crdt.Position, es crdt.Ent
 		sum = sum.Add(h.Entry(string(at), scratch))
 	}
 	return sum, scratch
-}
-
-// trimLog drops the events that lie further back than the limit after the
-// vector has jumped.
-func (g *group) trimLog(c *change, before crdt.VersionVector) error {
-	for actor, seq := range c.heard.Vector() {
-		if seq <= before[actor] || seq <= c.logLimit {
-			continue
-		}
-		lo := logKey(c.shard.index, crdt.Dot{Actor: actor})
-		hi := logKey(c.shard.index, crdt.Dot{Actor: actor, Seq: seq - c.logLimit + 1})
-		err := g.snap.Scan(lo, hi, func(key, _ []byte) error {
-			if len(c.trimmed) < maxGroupWeight {
-				c.trimmed = append(c.trimmed, slices.Clone(key))
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // rangeDigest returns the digest of the entries in [lo, hi) on disk: stored

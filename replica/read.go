@@ -2,6 +2,7 @@ package replica
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/atolldb/atoll/crdt"
 	"github.com/atolldb/atoll/internal/ring"
@@ -56,7 +57,8 @@ func (r *Replica) check(shard int, request *proto.Request) (writes int, err erro
 // checkBytes bounds a request as a whole. A value that is too long by itself
 // is left to be refused by what it is.
 func checkBytes(request *proto.Request) error {
-	n := requestBytes(request)
+	n := 0
+	eachBytes(request, func(bytes int) { n += bytes })
 	for _, op := range request.GetOperations() {
 		if len(op.GetRegisterSet()) > crdt.MaxValueBytes {
 			return fmt.Errorf("%w: the value has %d bytes; at most %d are allowed", crdt.ErrInvalid, len(op.GetRegisterSet()), crdt.MaxValueBytes)
@@ -68,19 +70,25 @@ func checkBytes(request *proto.Request) error {
 	return nil
 }
 
-// requestBytes is about what the request's data takes in an event.
-func requestBytes(request *proto.Request) int {
-	n := 0
+// requestSize is about what the request takes in a batch: as data and in the
+// log.
+func requestSize(request *proto.Request) int {
+	size := 0
+	eachBytes(request, func(bytes int) { size += fieldSize + 2*bytes })
+	return size
+}
+
+// eachBytes tells the bytes of each field that a request names.
+func eachBytes(request *proto.Request, f func(bytes int)) {
 	for _, op := range request.GetOperations() {
-		n += 64 + len(op.GetKey()) + len(op.GetRegisterSet())
-		for _, e := range op.GetSetAdd().GetElements() {
-			n += 64 + len(op.GetKey()) + len(e)
-		}
-		for _, e := range op.GetSetRemove().GetElements() {
-			n += 64 + len(op.GetKey()) + len(e)
+		key := len(op.GetKey())
+		f(key + len(op.GetRegisterSet()))
+		for _, elements := range [...]*proto.Elements{op.GetSetAdd(), op.GetSetRemove()} {
+			for _, e := range elements.GetElements() {
+				f(key + len(e))
+			}
 		}
 	}
-	return n
 }
 
 // read answers one operation that changes nothing.
@@ -92,8 +100,8 @@ func read(snap store.Snapshot, shard int, op *proto.Operation) (*proto.Result, e
 		if err != nil {
 			return nil, err
 		}
-		result := &proto.Result{Number: crdt.CounterValue(es), Flag: len(es) > 0}
-		return result, others(snap, shard, key, crdt.TypeCounter, len(es) > 0, result)
+		result := &proto.Result{Number: crdt.CounterValue(es), Flag: alive(es)}
+		return result, others(snap, shard, key, crdt.TypeCounter, result.Flag, result)
 	case *proto.Operation_SetHas:
 		id := crdt.FieldID{Object: crdt.Object{Key: key, Type: crdt.TypeSet}, Name: string(what.SetHas)}
 		if err := id.Validate(); err != nil {
@@ -126,15 +134,34 @@ func others(snap store.Snapshot, shard int, key string, asked crdt.Type, found b
 		if t == asked {
 			continue
 		}
-		n, err := readHeader(snap, headerKey(shard, crdt.Object{Key: key, Type: t}))
+		there, err := exists(snap, shard, crdt.Object{Key: key, Type: t})
 		if err != nil {
 			return err
 		}
-		if n > 0 {
+		if there {
 			result.OtherTypes = append(result.OtherTypes, uint32(t))
 		}
 	}
 	return nil
+}
+
+// exists says whether there is an object.
+func exists(snap store.Snapshot, shard int, o crdt.Object) (bool, error) {
+	n, err := readHeader(snap, headerKey(shard, o))
+	if n == 0 || o.Type != crdt.TypeCounter {
+		return n > 0, err
+	}
+	es, err := readField(snap, shard, crdt.FieldID{Object: o}.Position())
+	return alive(es), err
+}
+
+// alive says whether a counter is there: what resets have left of it does not
+// count.
+func alive(es crdt.Entries) bool {
+	return slices.ContainsFunc(es, func(e crdt.Entry) bool {
+		c, ok := e.Payload.(crdt.Contribution)
+		return ok && !c.Dead()
+	})
 }
 
 // members returns a page of a set. The cursor is the last element of the page
@@ -156,7 +183,8 @@ func members(snap store.Snapshot, shard int, key string, page *proto.Page) (*pro
 	}
 	result := &proto.Result{}
 	err := snap.Scan(from, entryKey(shard, hi), func(key, _ []byte) error {
-		if n := len(result.Values); n >= limit || bytes > pageBytes {
+		n := len(result.Values)
+		if full := n >= limit || bytes > pageBytes; full && len(result.Values[n-1]) > 0 { // a cursor is not empty
 			result.More = result.Values[n-1]
 			return errStop
 		}

@@ -144,7 +144,7 @@ func (r *Replica) receiveGossip(m transport.Message) {
 		s := r.shards[encoded.GetShard()]
 		r.peers.planner.Advertise(g.GetMember(), rank*rank, s.index, state)
 		if own := crdt.Actor(s.writer.Load()); state.Vector[own] > r.State(s.index).Vector[own] {
-			r.loop(s).offer(task{shard: s, foreign: state.Vector, done: ignore})
+			r.loop(s).offer(task{shard: s, claim: crdt.Dot{Actor: own, Seq: state.Vector[own]}, done: ignore})
 		}
 	}
 }
@@ -186,10 +186,7 @@ func (r *Replica) receiveDelta(m transport.Message) {
 }
 
 func eventTask(s *shard, d delivered, done func([]*pb.Result, error)) task {
-	return task{
-		shard: s, event: d, bytes: len(d.raw), done: done,
-		weight: len(d.event.Changes) + len(d.event.Clears),
-	}
+	return task{shard: s, event: d, done: done, size: fieldSize*len(d.event.Changes) + 2*len(d.raw)}
 }
 
 // repair does one task of the planner.
@@ -335,7 +332,7 @@ func (r *Replica) walk(ctx context.Context, member string, shard int) error {
 			continue
 		}
 		j := &joins{parts: found}
-		if err := r.submitAndWait(ctx, task{shard: s, joins: j, weight: 1}); err != nil {
+		if err := r.submitAndWait(ctx, task{shard: s, joins: j}); err != nil {
 			return err
 		}
 		r.counters.pulled.Add(uint64(j.pulled))

@@ -49,6 +49,7 @@ type Replica struct {
 	incarnation uint64
 	announceNow atomic.Bool
 
+	closing  sync.Once
 	stopping chan struct{} // closed first
 	loopsWG  sync.WaitGroup
 	tasksWG  sync.WaitGroup // gossip, fetches, walks
@@ -109,64 +110,76 @@ func (r *Replica) load() error {
 func (r *Replica) loop(s *shard) *loop { return r.loops[s.index%len(r.loops)] }
 
 // Close stops serving, lets the groups under way end, and refuses what waits.
-func (r *Replica) Close() error {
-	var err error
-	if n := r.network.Load(); n != nil {
-		err = n.close()
-	}
-	close(r.stopping)
-	r.tasksWG.Wait()
-	r.loopsWG.Wait()
+// A second Close does nothing.
+func (r *Replica) Close() (err error) {
+	r.closing.Do(func() {
+		if n := r.network.Load(); n != nil {
+			err = n.close()
+		}
+		close(r.stopping)
+		r.tasksWG.Wait()
+		r.loopsWG.Wait()
+	})
 	return err
 }
 
 // Do serves one request for a shard. Its writes are on disk when it returns,
 // or, after an error, nothing of it was done, but for ErrUnavailable and
-// ErrUnknown, after which that is not known.
+// ErrUnknown, after which that is not known. Reads see all of its writes. The
+// request must not be changed, not even after ErrUnknown.
 func (r *Replica) Do(ctx context.Context, shard int, request *proto.Request) (*proto.Answer, error) {
 	writes, err := r.check(shard, request)
 	if err != nil {
 		return nil, err
 	}
 	s := r.shards[shard]
-	results := make([]*proto.Result, len(request.GetOperations()))
-	if writes > 0 {
-		if results, err = r.write(ctx, s, request, writes); err != nil {
-			return nil, err
-		}
+	answer := &proto.Answer{Member: r.options.Member}
+	if writes == 0 {
+		answer.Results = make([]*proto.Result, len(request.GetOperations()))
+	} else if answer.Results, err = r.write(ctx, s, request); err != nil {
+		return nil, err
 	}
+	if writes == len(answer.Results) {
+		answer.Vector = s.published.Load().Vector.AppendTo(nil)
+		return answer, nil
+	}
+	if err := r.read(shard, request, answer); err != nil {
+		return nil, unavailable(err)
+	}
+	return answer, nil
+}
+
+// read fills in what the reads of a request answer, and the vector that
+// belongs to it: both from one snapshot.
+func (r *Replica) read(shard int, request *proto.Request, answer *proto.Answer) error {
 	snap := r.store.Snapshot()
 	defer snap.Close()
-	if writes < len(results) {
-		for i, op := range request.GetOperations() {
-			if results[i] != nil {
-				continue
-			}
-			if results[i], err = read(snap, shard, op); err != nil {
-				return nil, err
-			}
+	for i, op := range request.GetOperations() {
+		if answer.Results[i] != nil {
+			continue
+		}
+		var err error
+		if answer.Results[i], err = read(snap, shard, op); err != nil {
+			return err
 		}
 	}
-	return &proto.Answer{
-		Results: results,
-		Vector:  s.published.Load().Vector.AppendTo(nil),
-		Member:  r.options.Member,
-	}, nil
+	heard, err := loadHeard(snap, shard)
+	if err == nil {
+		answer.Vector = heard.Vector().AppendTo(nil)
+	}
+	return err
 }
 
 // write hands the request to the shard's loop and waits until it is on disk.
-func (r *Replica) write(ctx context.Context, s *shard, request *proto.Request, writes int) ([]*proto.Result, error) {
+func (r *Replica) write(ctx context.Context, s *shard, request *proto.Request) ([]*proto.Result, error) {
 	type outcome struct {
 		results []*proto.Result
 		err     error
 	}
 	done := make(chan outcome, 1)
 	t := task{
-		shard: s, write: request, bytes: requestBytes(request), weight: writes,
+		shard: s, write: request, size: requestSize(request),
 		done: func(results []*proto.Result, err error) { done <- outcome{results, err} },
-	}
-	for _, op := range request.GetOperations() {
-		t.weight += len(op.GetSetAdd().GetElements()) + len(op.GetSetRemove().GetElements())
 	}
 	if err := r.loop(s).submit(ctx, t); err != nil {
 		return nil, err

@@ -89,12 +89,12 @@ func (r *Replica) serveRequest(ctx context.Context, m transport.Message) ([]byte
 func EncodeError(err error) *pb.Error {
 	code := pb.Error_UNKNOWN
 	switch {
+	case errors.Is(err, ErrUnavailable): // what was invalid then is on the disk
+		code = pb.Error_UNAVAILABLE
 	case errors.Is(err, crdt.ErrInvalid):
 		code = pb.Error_INVALID
 	case errors.Is(err, crdt.ErrOverflow):
 		code = pb.Error_OVERFLOW
-	case errors.Is(err, ErrUnavailable):
-		code = pb.Error_UNAVAILABLE
 	case errors.Is(err, ErrBusy), errors.Is(err, ErrClosed):
 		code = pb.Error_BUSY
 	case errors.Is(err, ErrWrongShard):

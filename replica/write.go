@@ -9,23 +9,33 @@ import (
 
 // draft runs the writes that wait for a shard, in order, into as few events
 // as their size allows, and applies each event as a peer will. A request is
-// in one event as a whole or, if it fails, not at all.
+// in one event as a whole or, if it fails, not at all. Before all it removes
+// what resets have left of this actor's contributions.
 func (g *group) draft(c *change, tasks []task) {
 	g.writer(c)
 	d := g.newDraft(c)
-	for _, t := range tasks {
-		if d.Bytes()+t.bytes > maxEventBytes && d.Bytes() > 0 {
-			g.finish(c, d)
-			d = g.newDraft(c)
+	dead := c.dead
+	c.dead = nil
+	for _, key := range dead {
+		if d.Bytes() > maxEventBytes {
+			d = g.finish(c, d)
 		}
+		if c.err == nil {
+			c.err = d.CollectCounter(key)
+		}
+	}
+	for _, t := range tasks {
 		mark := d.Mark()
-		results, err := g.execute(d, t)
+		results, err := g.execute(d, t.write)
+		if err == nil && mark > 0 && d.Bytes() > maxEventBytes {
+			d.Rollback(mark)
+			d, mark = g.finish(c, d), 0
+			results, err = g.execute(d, t.write)
+		}
 		if err != nil {
 			d.Rollback(mark)
-			c.answers = append(c.answers, func(error) { t.done(nil, err) })
-			continue
 		}
-		c.answers = append(c.answers, func(err error) { t.done(results, err) })
+		c.answers = append(c.answers, answer{t.done, results, err})
 	}
 	g.finish(c, d)
 }
@@ -35,33 +45,31 @@ func (g *group) newDraft(c *change) *crdt.Draft {
 	return crdt.NewDraft(dot, c.heard, c)
 }
 
-// finish applies what was drafted.
-func (g *group) finish(c *change, d *crdt.Draft) {
+// finish applies what was drafted, and starts the next draft.
+func (g *group) finish(c *change, d *crdt.Draft) *crdt.Draft {
 	event, changed := d.Event(g.loop.replica.options.Now().UnixMilli())
-	if !changed || c.failed != nil {
-		return
+	if changed && c.err == nil {
+		raw := event.AppendTo(nil)
+		c.apply(delivered{event, raw}, "", crdt.End)
+		c.events = append(c.events, raw)
 	}
-	raw := event.AppendTo(nil)
-	if err := c.apply(delivered{event, raw}, "", crdt.End); err != nil {
-		c.failed = fmt.Errorf("applying event %s: %w", event.Dot, err)
-		return
-	}
-	c.broadcast = append(c.broadcast, raw)
+	return g.newDraft(c)
 }
 
-// execute runs the writes of one task and returns a result for each operation.
+// execute runs the writes of a request and returns a result for each operation.
 // Reads among them are answered later, from what is on disk then.
-func (g *group) execute(d *crdt.Draft, t task) ([]*proto.Result, error) {
-	if t.collect != "" {
-		return nil, d.CollectCounter(t.collect)
-	}
-	results := make([]*proto.Result, len(t.write.GetOperations()))
-	for i, op := range t.write.GetOperations() {
+func (g *group) execute(d *crdt.Draft, request *proto.Request) ([]*proto.Result, error) {
+	before := d.Bytes()
+	results := make([]*proto.Result, len(request.GetOperations()))
+	for i, op := range request.GetOperations() {
 		result, err := g.operate(d, op)
 		if err != nil {
-			return nil, err
+			return nil, unavailable(err)
 		}
 		results[i] = result
+	}
+	if n := d.Bytes() - before; n > maxRequestEvent {
+		return nil, fmt.Errorf("%w: this copy is catching up, and what the request takes away would make an event of %d bytes, more than %d; ask again later", ErrBusy, n, maxRequestEvent)
 	}
 	return results, nil
 }
