@@ -73,9 +73,10 @@ type Transport interface {
 	// Serve answers requests on subject, which may contain "*". Servers of one
 	// group share the requests, those in the requester's region before all
 	// others; an empty group stands alone. Where several groups serve one
-	// subject, each gets the request and the first answer counts. Requests are handled concurrently,
-	// up to a bound beyond which they are refused with ErrBusy. The context
-	// of a handler ends when the subscription is closed.
+	// subject, each gets the request and the first answer counts. Requests are
+	// handled concurrently, up to a bound of the member beyond which they are
+	// refused with ErrBusy. The context of a handler ends when the subscription
+	// is closed.
 	Serve(subject, group string, handle Handler) (Subscription, error)
 }
 

@@ -60,9 +60,9 @@ func (n *Network) serve(c *connection, dialer net.Conn) {
 	if err != nil || !n.identify(c, from) {
 		return
 	}
+	line = bytes.Clone(line) // the reader reuses it
 	there, back := n.ways[pair{from, c.to}], n.ways[pair{c.to, from}]
 	back.bytes.Add(int64(len(greeting)))
-	line = bytes.Clone(line)
 	var pumps sync.WaitGroup
 	pumps.Go(func() { n.pump(c, io.MultiReader(bytes.NewReader(line), fromDialer), gateway, there) })
 	pumps.Go(func() { n.pump(c, fromGateway, dialer, back) })

@@ -65,8 +65,10 @@ func (n *Network) forward(c *connection, line *line, to net.Conn, w *way) bool {
 	if !n.pass(c) {
 		return false
 	}
+	// Counted first, so that who has received them finds them counted.
+	w.bytes.Add(int64(len(next.data)))
 	count, err := to.Write(next.data)
-	w.bytes.Add(int64(count))
+	w.bytes.Add(int64(count - len(next.data)))
 	return err == nil
 }
 

@@ -155,6 +155,36 @@ func serveGroupShares(t *testing.T, n Network) {
 	}
 }
 
+func serveEachGroup(t *testing.T, n Network) {
+	eu1, eu2 := n.Join("eu", "eu-1"), n.Join("eu", "eu-2")
+	groups := []string{"owners", "others", "", ""} // the empty ones are two
+	served := make([]atomic.Int32, len(groups))
+	for i, group := range groups {
+		serve(t, eu2, "kv.1", group, func(_ context.Context, m transport.Message) ([]byte, error) {
+			if string(m.Data) == "count" {
+				served[i].Add(1)
+			} else {
+				served[i].CompareAndSwap(0, 1)
+			}
+			return nil, nil
+		})
+	}
+	all := func(count int32) bool {
+		for i := range served {
+			if served[i].Load() != count {
+				return false
+			}
+		}
+		return true
+	}
+	eventually(t, "each group is asked", func() bool {
+		ask(t, eu1, "kv.1", "ready")
+		return all(1)
+	})
+	ask(t, eu1, "kv.1", "count")
+	eventually(t, "each group got the request", func() bool { return all(2) })
+}
+
 func serveBusy(t *testing.T, n Network) {
 	eu, us := n.Join("eu", "eu-1"), n.Join("us", "us-1")
 	entered, release := make(chan struct{}, MaxInFlight), make(chan struct{})

@@ -49,6 +49,7 @@ func Run(t *testing.T, start func(t *testing.T) Network) {
 		{"RequestErrors", requestErrors},
 		{"RequestContext", requestContext},
 		{"ServeGroupShares", serveGroupShares},
+		{"ServeEachGroup", serveEachGroup},
 		{"ServeBusy", serveBusy},
 		{"ServeClose", serveClose},
 		{"Bounds", bounds},
