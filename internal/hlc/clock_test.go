@@ -126,7 +126,7 @@ func TestSaturation(t *testing.T) {
 }
 
 func TestConcurrentCallsNeverShareATimestamp(t *testing.T) {
-	const callers, calls = 8, 5_000
+	const callers, calls = 4, 50_000
 	c := hlc.NewClock(func() time.Time { return noon })
 	issued := make([][]hlc.Timestamp, callers)
 	var wg sync.WaitGroup
