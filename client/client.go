@@ -5,10 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
+	"github.com/atolldb/atoll/crdt"
 	"github.com/atolldb/atoll/internal/ring"
 	pb "github.com/atolldb/atoll/proto"
 	"github.com/atolldb/atoll/transport"
@@ -24,16 +24,17 @@ var (
 	ErrOverflow = errors.New("counter overflow")
 	// ErrNotFound says that a register has no value.
 	ErrNotFound = errors.New("not found")
-	// ErrUnreachable says that no member could be asked. Nothing was changed.
+	// ErrUnreachable says that no member could be asked: none listens at the
+	// servers given, or none serves the key. Nothing was changed.
 	ErrUnreachable = errors.New("cluster unreachable")
 	// ErrBusy says that the member had too much to do. Nothing was changed.
 	ErrBusy = errors.New("member busy")
-	// ErrUnavailable says that the member's disk failed. It is not known
-	// whether a write was done.
+	// ErrUnavailable says that the member's disk failed, or that its answer
+	// made no sense. It is not known whether a write was done.
 	ErrUnavailable = errors.New("member unavailable")
-	// ErrOutcomeUnknown says that no answer came in time. It is not known
-	// whether a write was done.
-	ErrOutcomeUnknown = errors.New("no answer in time")
+	// ErrOutcomeUnknown says that no answer came before the context ended or
+	// the connection was lost. It is not known whether a write was done.
+	ErrOutcomeUnknown = errors.New("outcome unknown")
 )
 
 const (
@@ -41,6 +42,9 @@ const (
 	// again, and retryPause is the wait before the first; it doubles.
 	retries    = 6
 	retryPause = 10 * time.Millisecond
+
+	defaultTimeout = 5 * time.Second
+	maxShards      = 1 << 16
 )
 
 // Options configures Connect.
@@ -50,8 +54,19 @@ type Options struct {
 	Servers []string
 	// Name tells the connection apart in the servers' tools. Default "client".
 	Name string
-	// Timeout bounds calls whose context has no deadline. Default 5 s.
+	// Timeout bounds Connect, and calls whose context has no deadline.
+	// Default 5 s.
 	Timeout time.Duration
+}
+
+func (o Options) validate() error {
+	switch {
+	case len(o.Servers) == 0:
+		return fmt.Errorf("%w: no servers given; it takes the host:port of a member", ErrInvalid)
+	case o.Timeout < 0:
+		return fmt.Errorf("%w: a timeout of %v; it takes more than 0", ErrInvalid, o.Timeout)
+	}
+	return nil
 }
 
 // Client is a connection to a cluster.
@@ -70,39 +85,55 @@ type Asker interface {
 	Ask(ctx context.Context, member string, question *pb.SyncRequest) (*pb.SyncAnswer, error)
 }
 
-// Connect connects to a cluster. It fails with ErrUnreachable, which names the
-// servers tried.
+// Connect connects to the first of the servers that answers. It fails with
+// ErrInvalid or ErrUnreachable.
 func Connect(ctx context.Context, o Options) (*Client, error) {
-	if len(o.Servers) == 0 {
-		return nil, fmt.Errorf("%w: no servers given; it takes the host:port of a member", ErrInvalid)
-	}
-	conn, err := nats.Dial(ctx, o.Servers, nats.DialOptions{Name: o.Name})
-	if err != nil {
-		return nil, meaning(err)
-	}
-	r := &remote{transport: conn}
-	timeout := cmp.Or(o.Timeout, 5*time.Second)
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	info, err := r.info(ctx)
-	if err != nil {
-		_ = conn.Close()
+	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	r.member = info.GetMember()
+	timeout := cmp.Or(o.Timeout, defaultTimeout)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	conn, err := nats.Dial(ctx, o.Servers, nats.DialOptions{Name: o.Name})
+	if err != nil {
+		return nil, unconnected(err)
+	}
+	r := &remote{transport: conn}
+	info, err := r.info(ctx)
+	if err != nil {
+		return nil, errors.Join(unconnected(err), r.close())
+	}
 	c := New(r, int(info.GetShards()), timeout)
-	c.close = conn.Close
+	c.close = r.close
 	return c, nil
+}
+
+// unconnected says what a failed attempt to connect means: that nobody
+// answered, or that the addresses are none.
+func unconnected(err error) error {
+	for _, nobody := range []error{
+		transport.ErrUnreachable, transport.ErrNoResponders, transport.ErrBusy,
+		context.DeadlineExceeded, context.Canceled, ErrUnavailable,
+	} {
+		if errors.Is(err, nobody) {
+			return fmt.Errorf("%w: %w", ErrUnreachable, err)
+		}
+	}
+	return fmt.Errorf("%w: %w", ErrInvalid, err)
 }
 
 // New returns a client of whoever answers; timeout is as in Options. Programs
 // get one from Connect, or from a server that they embed.
 func New(a Asker, shards int, timeout time.Duration) *Client {
-	return &Client{ask: a, shards: shards, timeout: cmp.Or(timeout, 5*time.Second), close: func() error { return nil }}
+	return &Client{ask: a, shards: shards, timeout: cmp.Or(timeout, defaultTimeout), close: func() error { return nil }}
 }
 
-// Close disconnects.
+// Close disconnects. What is under way fails with ErrOutcomeUnknown, what
+// comes after it with ErrUnreachable.
 func (c *Client) Close() error { return c.close() }
+
+// Shards returns the number of shards of the cluster.
+func (c *Client) Shards() int { return c.shards }
 
 // Delete removes what a key holds, of every type, as far as the region has
 // seen it, and returns how many objects that were.
@@ -111,29 +142,71 @@ func (c *Client) Delete(ctx context.Context, key string) (int, error) {
 	return int(r.GetNumber()), err
 }
 
+// Types returns the types of the objects that a key holds, none for a key that
+// holds nothing. A key may hold an object of each type; they do not touch each
+// other.
+func (c *Client) Types(ctx context.Context, key string) ([]crdt.Type, error) {
+	r, err := c.do(ctx, key,
+		&pb.Operation{What: &pb.Operation_CounterGet{CounterGet: &pb.Empty{}}},
+		&pb.Operation{What: &pb.Operation_SetCard{SetCard: &pb.Empty{}}},
+		&pb.Operation{What: &pb.Operation_RegisterGet{RegisterGet: &pb.Empty{}}})
+	if err != nil {
+		return nil, err
+	}
+	var held []crdt.Type
+	for t, isHeld := range map[crdt.Type]bool{
+		crdt.TypeCounter: r[0].GetFlag(), crdt.TypeSet: r[1].GetNumber() > 0, crdt.TypeRegister: r[2].GetFlag(),
+	} {
+		if isHeld {
+			held = append(held, t)
+		}
+	}
+	slices.Sort(held)
+	return held, nil
+}
+
+// bound returns the context of one call.
+func (c *Client) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, bounded := ctx.Deadline(); bounded {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, c.timeout)
+}
+
 // one does one operation on a key.
 func (c *Client) one(ctx context.Context, key string, op *pb.Operation) (*pb.Result, error) {
-	op.Key = []byte(key)
-	if _, bounded := ctx.Deadline(); !bounded {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, c.timeout)
-		defer cancel()
+	results, err := c.do(ctx, key, op)
+	if err != nil {
+		return nil, err
 	}
-	answer, err := c.ask.Do(ctx, ring.Shard(key, c.shards), &pb.Request{Operations: []*pb.Operation{op}})
+	return results[0], nil
+}
+
+// do does operations on a key, all of them or none.
+func (c *Client) do(ctx context.Context, key string, ops ...*pb.Operation) ([]*pb.Result, error) {
+	for _, op := range ops {
+		op.Key = []byte(key)
+	}
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
+	if err := ctx.Err(); err != nil {
+		return nil, meaning(err)
+	}
+	answer, err := c.ask.Do(ctx, ring.Shard(key, c.shards), &pb.Request{Operations: ops})
 	if err != nil {
 		return nil, meaning(err)
 	}
-	if err := refusal(answer.GetError()); err != nil {
+	if err := refusal(ctx, answer.GetError()); err != nil {
 		return nil, err
 	}
-	if len(answer.GetResults()) != 1 {
-		return nil, fmt.Errorf("%w: an answer of %d results to one operation", ErrUnavailable, len(answer.GetResults()))
+	if n := len(answer.GetResults()); n != len(ops) {
+		return nil, fmt.Errorf("%w: an answer of %d results to %d operations", ErrUnavailable, n, len(ops))
 	}
-	return answer.GetResults()[0], nil
+	return answer.GetResults(), nil
 }
 
 // refusal returns the error that an answer carries.
-func refusal(e *pb.Error) error {
+func refusal(ctx context.Context, e *pb.Error) error {
 	if e == nil {
 		return nil
 	}
@@ -141,10 +214,13 @@ func refusal(e *pb.Error) error {
 		pb.Error_INVALID: ErrInvalid, pb.Error_WRONG_SHARD: ErrInvalid, pb.Error_OVERFLOW: ErrOverflow,
 		pb.Error_BUSY: ErrBusy, pb.Error_UNAVAILABLE: ErrUnavailable,
 	}[e.GetCode()]
-	if kind == nil {
-		kind = ErrOutcomeUnknown
+	switch {
+	case kind != nil:
+		return &Error{kind, e.GetText()}
+	case ctx.Err() != nil: // a member in this process saw the context end
+		return meaning(ctx.Err())
 	}
-	return &Error{kind, e.GetText()}
+	return &Error{ErrOutcomeUnknown, e.GetText()}
 }
 
 // Error is what a member refused, in its own words.
@@ -163,66 +239,20 @@ func (e *Error) Unwrap() error { return e.kind }
 func meaning(err error) error {
 	var kind error
 	switch {
-	case errors.Is(err, transport.ErrNoResponders), errors.Is(err, transport.ErrUnreachable),
-		errors.Is(err, transport.ErrClosed):
+	case errors.Is(err, ErrUnreachable), errors.Is(err, ErrUnavailable):
+		return err
+	case errors.Is(err, transport.ErrNoResponders):
 		kind = ErrUnreachable
-	case errors.Is(err, transport.ErrTooLarge):
+	case errors.Is(err, transport.ErrTooLarge), errors.Is(err, transport.ErrBadSubject):
 		kind = ErrInvalid
 	case errors.Is(err, transport.ErrBusy):
 		kind = ErrBusy
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+	case errors.Is(err, transport.ErrUnreachable), errors.Is(err, transport.ErrClosed),
+		errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		// The connection may have been lost while a member was at work.
 		kind = ErrOutcomeUnknown
 	default:
-		return err
+		kind = ErrUnavailable
 	}
 	return fmt.Errorf("%w: %w", kind, err)
-}
-
-// remote asks over the network.
-type remote struct {
-	transport transport.Transport
-	member    string // the one that answered first
-}
-
-func (r *remote) Do(ctx context.Context, shard int, request *pb.Request) (*pb.Answer, error) {
-	var answer pb.Answer
-	return &answer, r.request(ctx, transport.Requests(shard), request, &answer)
-}
-
-func (r *remote) Ask(ctx context.Context, member string, question *pb.SyncRequest) (*pb.SyncAnswer, error) {
-	var answer pb.SyncAnswer
-	return &answer, r.request(ctx, transport.Sync(cmp.Or(member, r.member)), question, &answer)
-}
-
-func (r *remote) info(ctx context.Context) (*pb.ClusterInfo, error) {
-	var info pb.ClusterInfo
-	if err := r.request(ctx, transport.Info, &pb.Request{}, &info); err != nil {
-		return nil, meaning(err)
-	}
-	if n := info.GetShards(); n < 1 || n > 1<<16 {
-		return nil, fmt.Errorf("%w: a cluster of %d shards", ErrUnreachable, n)
-	}
-	return &info, nil
-}
-
-// request sends again what surely was not served: nobody there yet, or busy.
-func (r *remote) request(ctx context.Context, subject string, question, answer proto.Message) error {
-	data, err := proto.Marshal(question)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrInvalid, err)
-	}
-	for try, pause := 0, retryPause; ; try, pause = try+1, 2*pause {
-		reply, err := r.transport.Request(ctx, subject, data)
-		if err == nil {
-			return proto.Unmarshal(reply, answer)
-		}
-		if again := errors.Is(err, transport.ErrNoResponders) || errors.Is(err, transport.ErrBusy); !again || try == retries {
-			return err
-		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return err
-		}
-	}
 }

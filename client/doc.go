@@ -8,7 +8,9 @@
 //	Connect, Client     a connection to the nearest region
 //	Counter, Set,       handles: a key of a type; making one costs nothing
 //	Register
+//	Delete, Types       what a key holds, whatever its type
 //	Status, Verify      what members say of themselves, and whether they agree
+//	New, Asker          the same over a member in this process
 //
 // A write that returned nil is on disk in one region and on its way to all
 // others. It is served by the region of the server that the client is
@@ -17,6 +19,7 @@
 // Handles and clients may be used concurrently. Every call takes a context;
 // without a deadline it ends after Options.Timeout. Errors can be matched with
 // errors.Is: ErrInvalid and its like were refused and changed nothing; after
-// ErrOutcomeUnknown a write may have been done or not. Sets and registers can
-// simply be written again then; a counter cannot be sure.
+// ErrOutcomeUnknown and ErrUnavailable a write may have been done or not. Sets
+// and registers can simply be written again then; a counter cannot be sure.
+// Requests that surely were not served are sent again, for about half a second.
 package client

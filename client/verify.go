@@ -26,8 +26,7 @@ type Report struct {
 	Silent []string
 	// Differ lists the shards in which members do not agree.
 	Differ []Difference
-	// Digest stands for the vectors and roots of all shards of the first
-	// member: the same digest, the same data.
+	// Digest is that of the first member; of all, once they agree.
 	Digest string
 }
 
@@ -39,6 +38,9 @@ type MemberReport struct {
 	Events uint64
 	// Entries is how many entries it holds, over all shards.
 	Entries uint64
+	// Digest stands for the vectors and roots of all its shards: the same
+	// digest, the same data. Empty if it gave no answer.
+	Digest string
 }
 
 // Difference is a shard in which members do not agree.
@@ -62,16 +64,13 @@ func (r *Report) Converged() bool {
 // that the client is connected to if the name is empty. With shards it lists
 // the state of every shard.
 func (c *Client) Status(ctx context.Context, member string, shards bool) (*pb.Status, error) {
-	if _, bounded := ctx.Deadline(); !bounded {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, c.timeout)
-		defer cancel()
-	}
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
 	answer, err := c.ask.Ask(ctx, member, &pb.SyncRequest{What: &pb.SyncRequest_Status{Status: &pb.StatusQuery{Shards: shards}}})
 	if err != nil {
 		return nil, meaning(err)
 	}
-	if err := refusal(answer.GetError()); err != nil {
+	if err := refusal(ctx, answer.GetError()); err != nil {
 		return nil, err
 	}
 	if answer.GetStatus() == nil {
@@ -130,7 +129,11 @@ func (c *Client) look(ctx context.Context) (*Report, error) {
 	add := func(member, region string, status *pb.Status, err error) {
 		m := MemberReport{Member: member, Region: region, Err: err}
 		if err == nil {
-			states[member], m.Err = c.states(status)
+			if decoded, err := c.states(status); err == nil {
+				states[member], m.Digest = decoded, digestOf(decoded)
+			} else {
+				m.Err = err
+			}
 		}
 		for _, s := range states[member] {
 			m.Entries += s.Root.Count
@@ -152,7 +155,7 @@ func (c *Client) look(ctx context.Context) (*Report, error) {
 		}
 	}
 	report.Differ = differences(c.shards, states)
-	report.Digest = digestOf(states[first.GetMember()])
+	report.Digest = report.Members[0].Digest
 	return report, nil
 }
 
@@ -173,6 +176,9 @@ func (c *Client) states(status *pb.Status) ([]antientropy.State, error) {
 	}
 	states := make([]antientropy.State, c.shards)
 	for i, encoded := range status.GetShards() {
+		if int(encoded.GetShard()) != i {
+			return nil, fmt.Errorf("%w: shard %d in place of %d", ErrUnavailable, encoded.GetShard(), i)
+		}
 		var err error
 		if states[i], err = antientropy.DecodeState(encoded); err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
@@ -189,7 +195,7 @@ func differences(shards int, states map[string][]antientropy.State) []Difference
 		d := Difference{Shard: shard, Behind: map[string]uint64{}}
 		agree := true
 		for i, a := range members {
-			for _, b := range members[i+1:] {
+			for _, b := range members[i:] { // a itself says whether it is whole
 				x, y := states[a][shard], states[b][shard]
 				agree = agree && antientropy.Agree(x, y)
 				d.Diverged = d.Diverged || antientropy.Diverged(x, y)

@@ -1,0 +1,91 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/atolldb/atoll/client"
+	"github.com/atolldb/atoll/transport/nats"
+)
+
+// nobody returns an address where nobody listens.
+func nobody(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
+// mute returns an address where somebody listens who never says a word.
+func mute(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	return listener.Addr().String()
+}
+
+// stranger returns the address of a NATS server without a member.
+func stranger(t *testing.T) string {
+	t.Helper()
+	s, err := nats.Start(t.Context(), nats.Options{Region: "eu", Name: "stranger"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s.Addresses().Client
+}
+
+func TestConnectFails(t *testing.T) {
+	for name, test := range map[string]struct {
+		options client.Options
+		kind    error
+		text    string
+	}{
+		"no servers":       {client.Options{}, client.ErrInvalid, "it takes the host:port of a member"},
+		"no port":          {client.Options{Servers: []string{"localhost"}}, client.ErrInvalid, `"localhost" is not host:port`},
+		"negative timeout": {client.Options{Servers: []string{"a:1"}, Timeout: -1}, client.ErrInvalid, "timeout"},
+		"nobody there":     {client.Options{Servers: []string{nobody(t)}}, client.ErrUnreachable, "127.0.0.1:"},
+		"nobody answers":   {client.Options{Servers: []string{mute(t)}, Timeout: 50 * time.Millisecond}, client.ErrUnreachable, "127.0.0.1:"},
+		"not a member":     {client.Options{Servers: []string{stranger(t)}}, client.ErrUnreachable, "nobody serves"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, err := client.Connect(t.Context(), test.options)
+			if c != nil || !errors.Is(err, test.kind) || !strings.Contains(err.Error(), test.text) {
+				t.Errorf("%v; want %v: %s", err, test.kind, test.text)
+			}
+		})
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := client.Connect(ended, client.Options{Servers: []string{mute(t)}}); !errors.Is(err, client.ErrUnreachable) || !errors.Is(err, context.Canceled) {
+		t.Errorf("with an ended context: %v", err)
+	}
+}
+
+// The first server that is up serves.
+func TestConnectTriesAllServers(t *testing.T) {
+	member := startMember(t)
+	c, err := client.Connect(t.Context(), client.Options{Servers: []string{nobody(t), member.Addresses().Client}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Counter("k").Add(t.Context(), 1); err != nil {
+		t.Error(err)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.Counter("k").Add(t.Context(), 1); !errors.Is(err, client.ErrUnreachable) {
+		t.Errorf("after Close: %v; want ErrUnreachable", err)
+	}
+}

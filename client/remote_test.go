@@ -1,0 +1,170 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	pb "github.com/atolldb/atoll/proto"
+	"github.com/atolldb/atoll/transport"
+)
+
+// script is a transport that answers requests as it is told, one after the
+// other; the last answer is repeated.
+type script struct {
+	transport.Transport
+	answers []func(ctx context.Context) ([]byte, error)
+	asked   int
+}
+
+func (s *script) Request(ctx context.Context, _ string, _ []byte) ([]byte, error) {
+	answer := s.answers[min(s.asked, len(s.answers)-1)]
+	s.asked++
+	return answer(ctx)
+}
+
+func (s *script) Close() error { return nil }
+
+func fails(err error) func(context.Context) ([]byte, error) {
+	return func(context.Context) ([]byte, error) { return nil, fmt.Errorf("request: %w", err) }
+}
+
+func says(m proto.Message) func(context.Context) ([]byte, error) {
+	return func(context.Context) ([]byte, error) { return proto.Marshal(m) }
+}
+
+func silence(ctx context.Context) ([]byte, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func (s *script) client(timeout time.Duration) *Client {
+	return New(&remote{transport: s}, 8, timeout)
+}
+
+var seven = says(&pb.Answer{Results: []*pb.Result{{Number: 7}}})
+
+// What surely was not served is sent again, at growing distances, but not for
+// ever; what may have been served is not.
+func TestRequestIsSentAgain(t *testing.T) {
+	for name, test := range map[string]struct {
+		answers []func(context.Context) ([]byte, error)
+		asked   int
+		took    time.Duration
+		kind    error
+	}{
+		"at once":          {[]func(context.Context) ([]byte, error){seven}, 1, 0, nil},
+		"nobody, then one": {[]func(context.Context) ([]byte, error){fails(transport.ErrNoResponders), fails(transport.ErrNoResponders), seven}, 3, 30 * time.Millisecond, nil},
+		"busy, then not":   {[]func(context.Context) ([]byte, error){fails(transport.ErrBusy), seven}, 2, 10 * time.Millisecond, nil},
+		"nobody":           {[]func(context.Context) ([]byte, error){fails(transport.ErrNoResponders)}, 7, 630 * time.Millisecond, ErrUnreachable},
+		"busy":             {[]func(context.Context) ([]byte, error){fails(transport.ErrBusy)}, 7, 630 * time.Millisecond, ErrBusy},
+		"connection lost":  {[]func(context.Context) ([]byte, error){fails(transport.ErrUnreachable)}, 1, 0, ErrOutcomeUnknown},
+		"closed meanwhile": {[]func(context.Context) ([]byte, error){fails(transport.ErrClosed)}, 1, 0, ErrOutcomeUnknown},
+		"too large":        {[]func(context.Context) ([]byte, error){fails(transport.ErrTooLarge)}, 1, 0, ErrInvalid},
+		"handler failed":   {[]func(context.Context) ([]byte, error){fails(errors.New("who knows"))}, 1, 0, ErrUnavailable},
+		"silence":          {[]func(context.Context) ([]byte, error){silence}, 1, 3 * time.Second, ErrOutcomeUnknown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &script{answers: test.answers}
+				began := time.Now()
+				n, err := s.client(3*time.Second).Counter("k").Add(context.Background(), 7)
+				if !errors.Is(err, test.kind) || test.kind == nil && (err != nil || n != 7) {
+					t.Errorf("%d, %v; want %v", n, err, test.kind)
+				}
+				if took := time.Since(began); s.asked != test.asked || took != test.took {
+					t.Errorf("asked %d times in %v; want %d in %v", s.asked, took, test.asked, test.took)
+				}
+			})
+		})
+	}
+}
+
+// A deadline of the context goes before Options.Timeout, in the pauses, too.
+func TestDeadline(t *testing.T) {
+	for name, test := range map[string]struct {
+		answer func(context.Context) ([]byte, error)
+		kind   error
+	}{
+		"silence": {silence, context.DeadlineExceeded},
+		"nobody":  {fails(transport.ErrNoResponders), ErrUnreachable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), 25*time.Millisecond)
+				defer cancel()
+				began := time.Now()
+				s := &script{answers: []func(context.Context) ([]byte, error){test.answer}}
+				if _, err := s.client(time.Hour).Counter("k").Add(ctx, 1); !errors.Is(err, test.kind) {
+					t.Errorf("%v; want %v", err, test.kind)
+				}
+				if took := time.Since(began); took != 25*time.Millisecond {
+					t.Errorf("took %v", took)
+				}
+			})
+		})
+	}
+}
+
+// inProcess answers as a member in the same process does: with an error in
+// the answer, when the context ends.
+type inProcess struct{ Asker }
+
+func (inProcess) Do(ctx context.Context, _ int, _ *pb.Request) (*pb.Answer, error) {
+	<-ctx.Done()
+	return &pb.Answer{Error: &pb.Error{Text: ctx.Err().Error()}}, nil
+}
+
+func TestTimeoutInProcess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		_, err := New(inProcess{}, 8, 0).Counter("k").Add(context.Background(), 1)
+		if took := time.Since(began); !errors.Is(err, ErrOutcomeUnknown) || !errors.Is(err, context.DeadlineExceeded) || took != 5*time.Second {
+			t.Errorf("%v after %v", err, took)
+		}
+	})
+}
+
+// Whatever comes back is an answer or an error that can be matched.
+func TestAnswers(t *testing.T) {
+	refuses := func(code pb.Error_Code) func(context.Context) ([]byte, error) {
+		return says(&pb.Answer{Error: &pb.Error{Code: code, Text: "because"}})
+	}
+	for name, test := range map[string]struct {
+		answer func(context.Context) ([]byte, error)
+		kind   error
+	}{
+		"invalid":         {refuses(pb.Error_INVALID), ErrInvalid},
+		"wrong shard":     {refuses(pb.Error_WRONG_SHARD), ErrInvalid},
+		"overflow":        {refuses(pb.Error_OVERFLOW), ErrOverflow},
+		"busy":            {refuses(pb.Error_BUSY), ErrBusy},
+		"unavailable":     {refuses(pb.Error_UNAVAILABLE), ErrUnavailable},
+		"unknown":         {refuses(pb.Error_UNKNOWN), ErrOutcomeUnknown},
+		"a code to come":  {refuses(99), ErrOutcomeUnknown},
+		"nothing":         {says(&pb.Answer{}), ErrUnavailable},
+		"too much":        {says(&pb.Answer{Results: []*pb.Result{{}, {}}}), ErrUnavailable},
+		"not an answer":   {func(context.Context) ([]byte, error) { return []byte("\xff\xff"), nil }, ErrUnavailable},
+		"an empty result": {says(&pb.Answer{Results: []*pb.Result{{}}}), nil},
+	} {
+		s := &script{answers: []func(context.Context) ([]byte, error){test.answer}}
+		_, err := s.client(time.Second).Counter("k").Value(t.Context())
+		if !errors.Is(err, test.kind) || test.kind == nil && err != nil {
+			t.Errorf("%s: %v; want %v", name, err, test.kind)
+		}
+		var refused *Error
+		if errors.As(err, &refused) && refused.Error() != "because" {
+			t.Errorf("%s: %q is not what the member said", name, refused)
+		}
+	}
+	for name, info := range map[string]*pb.ClusterInfo{"no shards": {}, "too many": {Shards: 1<<16 + 1}} {
+		s := &script{answers: []func(context.Context) ([]byte, error){says(info)}}
+		if _, err := (&remote{transport: s}).info(t.Context()); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("info of %s: %v", name, err)
+		}
+	}
+}
