@@ -25,7 +25,8 @@ var (
 	// ErrNotFound says that a register has no value.
 	ErrNotFound = errors.New("not found")
 	// ErrUnreachable says that no member could be asked: none listens at the
-	// servers given, or none serves the key. Nothing was changed.
+	// servers given, the connection is down, or none serves the key. Nothing
+	// was changed.
 	ErrUnreachable = errors.New("cluster unreachable")
 	// ErrBusy says that the member had too much to do. Nothing was changed.
 	ErrBusy = errors.New("member busy")
@@ -241,13 +242,13 @@ func meaning(err error) error {
 	switch {
 	case errors.Is(err, ErrUnreachable), errors.Is(err, ErrUnavailable):
 		return err
-	case errors.Is(err, transport.ErrNoResponders):
+	case errors.Is(err, transport.ErrNoResponders), errors.Is(err, transport.ErrUnreachable):
 		kind = ErrUnreachable
 	case errors.Is(err, transport.ErrTooLarge), errors.Is(err, transport.ErrBadSubject):
 		kind = ErrInvalid
 	case errors.Is(err, transport.ErrBusy):
 		kind = ErrBusy
-	case errors.Is(err, transport.ErrUnreachable), errors.Is(err, transport.ErrClosed),
+	case errors.Is(err, transport.ErrInterrupted), errors.Is(err, transport.ErrClosed),
 		errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		// The connection may have been lost while a member was at work.
 		kind = ErrOutcomeUnknown

@@ -61,7 +61,8 @@ func (r *remote) info(ctx context.Context) (*pb.ClusterInfo, error) {
 	return &info, nil
 }
 
-// request sends again what surely was not served: nobody there yet, or busy.
+// request sends again what surely was not served: nobody there yet, no
+// connection yet, or busy.
 func (r *remote) request(ctx context.Context, subject string, question, answer proto.Message) error {
 	data, err := proto.Marshal(question)
 	if err != nil {
@@ -75,7 +76,8 @@ func (r *remote) request(ctx context.Context, subject string, question, answer p
 		if err == nil {
 			return proto.Unmarshal(reply, answer)
 		}
-		if again := errors.Is(err, transport.ErrNoResponders) || errors.Is(err, transport.ErrBusy); !again || try == retries {
+		again := errors.Is(err, transport.ErrNoResponders) || errors.Is(err, transport.ErrUnreachable) || errors.Is(err, transport.ErrBusy)
+		if !again || try == retries {
 			return err
 		}
 		select {

@@ -14,6 +14,10 @@ var (
 	// message was not sent.
 	ErrUnreachable = errors.New("transport: not connected")
 
+	// ErrInterrupted says that the connection was lost while a request was
+	// under way: whether it was served is not known.
+	ErrInterrupted = errors.New("transport: connection lost before the answer")
+
 	// ErrTooLarge says that a message exceeds MaxMessageBytes: it was not sent.
 	ErrTooLarge = errors.New("transport: message too large")
 
@@ -65,8 +69,8 @@ type Transport interface {
 	Subscribe(subject string, handle func(Message)) (Subscription, error)
 
 	// Request sends data to one server of subject and waits for its answer. It
-	// fails with ErrNoResponders, ErrUnreachable, ErrTooLarge, ErrBusy, the
-	// handler's error, or the context's; wrapped. A server that cannot be
+	// fails with ErrNoResponders, ErrUnreachable, ErrInterrupted, ErrTooLarge,
+	// ErrBusy, the handler's error, or the context's; wrapped. A server that cannot be
 	// reached silently shows only by the end of the context.
 	Request(ctx context.Context, subject string, data []byte) ([]byte, error)
 

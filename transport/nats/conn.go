@@ -41,7 +41,7 @@ type Conn struct {
 	close sync.Once
 
 	mu            sync.Mutex
-	connected     context.Context // ends with ErrUnreachable when requests disconnects
+	connected     context.Context // ends with ErrInterrupted when requests disconnects
 	disconnect    context.CancelCauseFunc
 	subscriptions map[*subscription]struct{}
 
@@ -104,7 +104,7 @@ func (c *Conn) disconnected(uses uses, err error) {
 	c.log.Warn("disconnected from NATS server", "events", uses.events, "requests", uses.requests, "err", err)
 	if uses.requests {
 		c.mu.Lock()
-		c.disconnect(transport.ErrUnreachable)
+		c.disconnect(transport.ErrInterrupted)
 		c.connected, c.disconnect = context.WithCancelCause(c.ended)
 		c.mu.Unlock()
 	}

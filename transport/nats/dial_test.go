@@ -114,8 +114,8 @@ func TestDialFailover(t *testing.T) {
 	}()
 	<-entered
 	c.Leave("eu-1")
-	if err := <-failed; !errors.Is(err, transport.ErrUnreachable) {
-		t.Errorf("a request under way: %v, want ErrUnreachable", err)
+	if err := <-failed; !errors.Is(err, transport.ErrInterrupted) {
+		t.Errorf("a request under way: %v, want ErrInterrupted", err)
 	}
 	for _, want := range []string{"disconnected", "reconnected"} {
 		select {
