@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -88,12 +90,26 @@ func LoadConfig(path string) (Config, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return c, fmt.Errorf("%w: there is no file %s", ErrConfig, path)
 	case err != nil:
-		return c, fmt.Errorf("%w: %s: %s", ErrConfig, path, strings.ReplaceAll(err.Error(), "\n", " "))
+		return c, fmt.Errorf("%w: %s: %s", ErrConfig, path, inWords(err))
+	}
+	if kind := meta.Type("regions"); kind != "" && kind != "Hash" { // the decoder lets it pass
+		return c, fmt.Errorf("%w: %s: regions takes a table, and this is of type %s", ErrConfig, path, strings.ToLower(kind))
 	}
 	if unknown := meta.Undecoded(); len(unknown) > 0 {
 		return c, fmt.Errorf("%w: %s: unknown field %q", ErrConfig, path, unknown[0].String())
 	}
 	return c, nil
+}
+
+// inWords returns an error of the decoder without the words of Go. It has no
+// fields to read for a value of the wrong type.
+func inWords(err error) string {
+	return strings.NewReplacer(
+		"toml: ", "", "last key ", "",
+		"incompatible types: TOML value has type", "this is of type", "destination has type", "it takes type",
+		"type mismatch for server.Listen: expected table but found", "it takes a table, and this is of type",
+		"slice", "list", "int64", "integer", "float64", "decimal", "\n", " ",
+	).Replace(err.Error())
 }
 
 var namePattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
@@ -119,15 +135,79 @@ func (c Config) withDefaults() (Config, error) {
 	case c.Durability != string(badgerstore.Fsync) && c.Durability != string(badgerstore.OS):
 		return c, fmt.Errorf("%w: durability %q; it is \"fsync\" or \"os\"", ErrConfig, c.Durability)
 	}
-	for what, name := range map[string]string{"cluster": c.Cluster, "member": c.Name, "region": c.Region} {
-		if !namePattern.MatchString(name) {
-			return c, fmt.Errorf("%w: the %s name %q is not 1 to 64 letters, digits, - or _", ErrConfig, what, name)
-		}
-	}
 	if _, own := c.Regions[c.Region]; own {
 		return c, fmt.Errorf("%w: the own region %q is among the other regions; its members go into join", ErrConfig, c.Region)
 	}
-	return c, nil
+	if err := c.checkNames(); err != nil {
+		return c, err
+	}
+	return c, c.checkAddresses()
+}
+
+func (c Config) checkNames() error {
+	names := [][2]string{{"cluster", c.Cluster}, {"region", c.Region}, {"member", c.Name}}
+	for _, region := range c.otherRegions() {
+		names = append(names, [2]string{"region", region})
+	}
+	for _, name := range names {
+		if !namePattern.MatchString(name[1]) {
+			return fmt.Errorf("%w: the %s name %q is not 1 to 64 letters, digits, - or _", ErrConfig, name[0], name[1])
+		}
+	}
+	return nil
+}
+
+// checkAddresses checks what the network would refuse as well, but in words
+// that are not those of a configuration, and after the data directory is made.
+func (c Config) checkAddresses() error {
+	addresses := [][2]string{
+		{"clients", c.Listen.Client}, {"routes", c.Listen.Route}, {"gateways", c.Listen.Gateway},
+	}
+	for i, a := range addresses {
+		if err := checkAddress("to listen for "+a[0], a[1], 0); err != nil {
+			return err
+		}
+		for _, b := range addresses[:i] {
+			if a[1] == b[1] && !strings.HasSuffix(a[1], ":0") {
+				return fmt.Errorf("%w: the addresses to listen for %s and %s are both %q", ErrConfig, b[0], a[0], a[1])
+			}
+		}
+	}
+	if c.GatewayAdvertise != "" {
+		if err := checkAddress("to advertise", c.GatewayAdvertise, 1); err != nil {
+			return err
+		}
+	}
+	for _, address := range c.Join {
+		if err := checkAddress("to join", address, 1); err != nil {
+			return err
+		}
+	}
+	for _, region := range c.otherRegions() {
+		if len(c.Regions[region]) == 0 {
+			return fmt.Errorf("%w: the region %q has no address", ErrConfig, region)
+		}
+		for _, address := range c.Regions[region] {
+			if err := checkAddress("of region "+region, address, 1); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func checkAddress(what, address string, lowest int) error {
+	host, text, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("%w: the address %s, %q, is not HOST:PORT", ErrConfig, what, address)
+	}
+	if host == "" {
+		return fmt.Errorf("%w: the address %s, %q, has no host; 127.0.0.1 is this machine, 0.0.0.0 all its interfaces", ErrConfig, what, address)
+	}
+	if port, err := strconv.Atoi(text); err != nil || port < lowest || port > 65535 {
+		return fmt.Errorf("%w: the address %s, %q, has a port that is not a number from %d to 65535", ErrConfig, what, address, lowest)
+	}
+	return nil
 }
 
 // otherRegions returns the names of the other regions in order.
@@ -148,8 +228,9 @@ func (c Config) digestKey() [32]byte {
 
 // prepareData makes the data directory.
 func (c Config) prepareData() error {
-	if err := os.MkdirAll(c.Data, 0o700); err != nil {
-		return fmt.Errorf("%w: the data directory cannot be made: %w", ErrConfig, err)
+	err := os.MkdirAll(c.Data, 0o700)
+	if path := (*fs.PathError)(nil); errors.As(err, &path) {
+		return fmt.Errorf("%w: the data directory %s cannot be made: %s: %w", ErrConfig, c.Data, path.Path, path.Err)
 	}
-	return nil
+	return err
 }

@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"runtime"
+	"syscall"
 
 	"github.com/atolldb/atoll/client"
 	"github.com/atolldb/atoll/internal/store"
@@ -74,6 +76,9 @@ func (s *Server) start(ctx context.Context, log *slog.Logger) error {
 			engine.Announce()
 		},
 	})
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%w; stop who listens there, or choose another address", err)
+	}
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@
 //	crdtd --region eu --data /var/lib/atoll
 //	crdtd --config /etc/atoll.toml
 //
-// It runs until SIGINT or SIGTERM, then ends what is under way and stops.
+// It runs until SIGINT or SIGTERM, then ends what is under way and stops; a
+// second signal does not wait for that.
 // "crdtd --help" lists the flags and exit codes.
 package main
