@@ -1,0 +1,93 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/atolldb/atoll/server"
+)
+
+// configFrom returns what crdtd makes of its arguments.
+func configFrom(t *testing.T, args ...string) (config server.Config) {
+	t.Helper()
+	a := app()
+	a.Action = func(c *cli.Context) (err error) {
+		config, err = configOf(c)
+		return err
+	}
+	if err := a.RunContext(t.Context(), append([]string{"crdtd"}, args...)); err != nil {
+		t.Fatal(err)
+	}
+	return config
+}
+
+func want(t *testing.T, got, want server.Config) {
+	t.Helper()
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+var everything = server.Config{
+	Cluster: "c", Name: "n", Region: "eu", Data: "d",
+	Listen: server.Listen{Client: "127.0.0.1:1", Route: "127.0.0.1:2", Gateway: "127.0.0.1:3"},
+	Join:   []string{"127.0.0.1:4", "127.0.0.1:5"},
+	Regions: map[string][]string{
+		"us": {"127.0.0.1:6", "127.0.0.1:7"}, "ap": {"127.0.0.1:8"},
+	},
+	Shards: 9, Secret: "s", Durability: "os", LogLimit: 10, GatewayAdvertise: "127.0.0.1:11",
+}
+
+func TestFlags(t *testing.T) {
+	want(t, configFrom(t), server.Config{})
+	want(t, configFrom(t,
+		"--cluster", "c", "--name", "n", "--region", "eu", "--data", "d",
+		"--listen", "127.0.0.1:1", "--listen-route", "127.0.0.1:2", "--listen-gateway", "127.0.0.1:3",
+		"--join", "127.0.0.1:4", "--join", "127.0.0.1:5",
+		"--peer", "us=127.0.0.1:6", "--peer", "us=127.0.0.1:7", "--peer", "ap=127.0.0.1:8",
+		"--shards", "9", "--secret", "s", "--durability", "os", "--log-limit", "10", "--gateway-advertise", "127.0.0.1:11",
+	), everything)
+}
+
+func TestFileAndFlags(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "atoll.toml")
+	err := os.WriteFile(file, []byte(`
+cluster = "c"
+name = "n"
+region = "eu"
+data = "d"
+join = ["127.0.0.1:4", "127.0.0.1:5"]
+shards = 9
+secret = "s"
+durability = "os"
+log_limit = 10
+gateway_advertise = "127.0.0.1:11"
+[listen]
+client = "127.0.0.1:1"
+route = "127.0.0.1:2"
+gateway = "127.0.0.1:3"
+[regions]
+us = ["127.0.0.1:6", "127.0.0.1:7"]
+ap = ["127.0.0.1:8"]
+`), 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want(t, configFrom(t, "--config", file), everything)
+
+	changed := everything
+	changed.Data, changed.Listen.Route, changed.LogLimit = "e", "127.0.0.1:22", 1
+	changed.Regions = map[string][]string{"sa": {"127.0.0.1:9"}}
+	want(t, configFrom(t, "--config", file, "--data", "e", "--listen-route", "127.0.0.1:22", "--log-limit", "1", "--peer", "sa=127.0.0.1:9"), changed)
+}
+
+// A secret on the command line is for all to see.
+func TestSecretOfTheEnvironment(t *testing.T) {
+	t.Setenv("ATOLL_SECRET", "hidden")
+	want(t, configFrom(t), server.Config{Secret: "hidden"})
+	want(t, configFrom(t, "--secret", "shown"), server.Config{Secret: "shown"})
+}
