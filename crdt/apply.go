@@ -21,7 +21,8 @@ type Fields interface {
 	// SetField replaces the entries at the position; no entries remove it.
 	SetField(Position, Entries) error
 	// Visit calls f for every position in [lo, hi) that has entries, in
-	// order. f may call Field and SetField for the position it is given.
+	// order. f may call Field and SetField for positions up to the one it is
+	// given.
 	Visit(lo, hi Position, f func(Position, Entries) error) error
 }
 
@@ -57,7 +58,9 @@ func Ready(h *Heard, e *Event) error {
 // Apply brings the effect of an event that is Ready to the fields in [lo, hi)
 // and writes down that they heard it. A copy that cannot change all at once
 // goes through the whole order range by range, in as many atomic steps: the
-// event counts as heard by a range from the step that changed it.
+// event counts as heard by a range from the step that changed it. The writer
+// of an event need not ask whether it is Ready, but must bring it to the whole
+// order before it drafts the next.
 func Apply(h *Heard, fields Fields, e *Event, lo, hi Position) error {
 	for _, c := range e.within(lo, hi) {
 		at := c.Field.Position()

@@ -36,6 +36,15 @@ func (c Contribution) Value() int64 {
 // entry. Nobody else may, who cannot know that no increment is in flight.
 func (c Contribution) Dead() bool { return c.N == c.ResetN }
 
+// possible says whether the entry of the dot can come to this: its owner's
+// updates begin with its event, and no reset saw more than there was.
+func (c Contribution) possible(dot Dot) bool {
+	if c.ResetN == 0 {
+		return dot.Seq <= c.N && c.ResetTotal == 0
+	}
+	return dot.Seq <= c.ResetN && c.ResetN <= c.N
+}
+
 func (c Contribution) join(p Payload) Payload {
 	o, ok := p.(Contribution)
 	if !ok {
@@ -56,13 +65,14 @@ func CounterValue(es Entries) int64 {
 	var high, low uint64 // a 128-bit sum in two's complement
 	for _, e := range es {
 		c, ok := e.Payload.(Contribution)
-		if !ok {
+		if !ok || c.N < c.ResetN {
 			continue
 		}
-		v := c.Value()
 		var carry uint64
-		low, carry = bits.Add64(low, uint64(v), 0)
-		high, _ = bits.Add64(high, uint64(v>>63), carry)
+		low, carry = bits.Add64(low, uint64(c.Total), 0)
+		high, _ = bits.Add64(high, uint64(c.Total>>63), carry)
+		low, carry = bits.Sub64(low, uint64(c.ResetTotal), 0)
+		high, _ = bits.Sub64(high, uint64(c.ResetTotal>>63), carry)
 	}
 	switch sum := int64(low); {
 	case int64(high) == sum>>63:
@@ -74,8 +84,10 @@ func CounterValue(es Entries) int64 {
 }
 
 // addToCounter adds k to the writer's own contribution, which it creates if
-// there is none. The value it returns is the counter's after.
+// there is none, or none alive: the old running total need not fit k. The
+// value it returns is the counter's after.
 func addToCounter(es Entries, dot Dot, k int64) (Entries, int64, error) {
+	es = collectDead(es, dot.Actor)
 	own := Entry{Dot: dot, Payload: Contribution{}}
 	for _, e := range es {
 		if e.Dot.Actor == dot.Actor {

@@ -1,9 +1,9 @@
 package crdt
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
-	"slices"
 )
 
 // decoder takes the canonical encoding apart. After the first error every
@@ -117,7 +117,7 @@ func (d *decoder) payload() Payload {
 	case kindPresence:
 		return Presence{}
 	case kindSibling:
-		return Sibling{d.uint64(), slices.Clone(d.bytes(d.uvarint()))}
+		return Sibling{d.uint64(), bytes.Clone(d.bytes(d.uvarint()))}
 	case kindContribution:
 		return Contribution{d.uvarint(), d.varint(), d.uvarint(), d.varint()}
 	default:

@@ -155,9 +155,10 @@ func (d *Draft) clear(o Object) error {
 		}
 	}
 	if _, again := d.clears[o]; !again {
+		cost := len(o.Key) + 24 + 20*len(upTo)
 		d.clears[o] = upTo
-		d.bytes += len(o.Key) + 64
-		d.undo = append(d.undo, func() { delete(d.clears, o); d.bytes -= len(o.Key) + 64 })
+		d.bytes += cost
+		d.undo = append(d.undo, func() { delete(d.clears, o); d.bytes -= cost })
 	}
 	for _, f := range d.touched {
 		if f.id.Object == o {
@@ -201,7 +202,7 @@ func (d *Draft) Exists(o Object) (bool, error) {
 		}
 		return nil
 	})
-	if err == errFound {
+	if errors.Is(err, errFound) {
 		return true, nil
 	}
 	return false, err
@@ -221,6 +222,8 @@ func (d *Draft) load(id FieldID) (*draftField, error) {
 	}
 	f := &draftField{id: id, base: es, now: es}
 	d.touched[at] = f
+	// Undone, the field is read anew: a clear drafted before may remain.
+	d.undo = append(d.undo, func() { delete(d.touched, at) })
 	if upTo, ok := d.clears[id.Object]; ok {
 		d.set(f, es.cleared(upTo))
 	}
@@ -246,8 +249,8 @@ func (id FieldID) cost(base, now Entries) int {
 	return n
 }
 
-// Bytes bounds the encoded size of the event as drafted so far, less its
-// dependencies.
+// Bytes bounds what the changes and clears drafted so far take in the encoded
+// event. Its dot, time and dependencies come on top.
 func (d *Draft) Bytes() int { return d.bytes }
 
 // Mark returns a point to which Rollback can return.

@@ -133,15 +133,15 @@ func DecodeEvent(b []byte) (*Event, error) {
 	for n := d.count(3); n > 0 && d.err == nil; n-- {
 		c := Clear{Object: Object{Type: Type(d.byte()), Key: d.string()}}
 		c.UpTo = d.vector()
-		if m := len(e.Clears); m > 0 && compareObjects(e.Clears[m-1].Object, c.Object) >= 0 {
-			d.fail("clears out of order")
-		}
 		e.Clears = append(e.Clears, c)
 	}
 	if err := d.end("event"); err != nil {
 		return nil, err
 	}
-	return e, e.Validate()
+	if err := e.Validate(); err != nil {
+		return nil, err
+	}
+	return e, nil
 }
 
 // DecodeEntries decodes the entries of a field at a position and validates
@@ -152,14 +152,20 @@ func DecodeEntries(t Type, b []byte) (Entries, error) {
 	if err := d.end("entries"); err != nil {
 		return nil, err
 	}
-	return es, es.validate(t)
+	if err := es.validate(t); err != nil {
+		return nil, err
+	}
+	return es, nil
 }
 
 // DecodeVector decodes a vector.
 func DecodeVector(b []byte) (VersionVector, error) {
 	d := decoder{rest: b}
 	v := d.vector()
-	return v, d.end("vector")
+	if err := d.end("vector"); err != nil {
+		return nil, err
+	}
+	return v, nil
 }
 
 // DecodeHeard decodes the spans of a shard.
@@ -168,15 +174,21 @@ func DecodeHeard(b []byte) (*Heard, error) {
 	h := &Heard{}
 	for n := d.count(2); n > 0 && d.err == nil; n-- {
 		s := Span{Position(d.string()), d.vector()}
-		if m := len(h.spans); m == 0 && s.Start != "" || m > 0 && s.Start <= h.spans[m-1].Start {
+		switch m := len(h.spans); {
+		case m == 0 && s.Start != "", m > 0 && s.Start <= h.spans[m-1].Start, s.Start >= End:
 			d.fail("spans out of order")
+		case m > 0 && s.Vector.Compare(h.spans[m-1].Vector) == Equal:
+			d.fail("neighbouring spans are equal")
 		}
 		h.spans = append(h.spans, s)
 	}
 	if len(h.spans) == 0 {
 		d.fail("no spans")
 	}
-	return h, d.end("spans")
+	if err := d.end("spans"); err != nil {
+		return nil, err
+	}
+	return h, nil
 }
 
 // DecodePosition returns the field at a position that came from elsewhere:

@@ -112,6 +112,14 @@ func JoinEntries(mine, theirs Entries, mineHeard, theirsHeard VersionVector) Ent
 	return out
 }
 
+// heardBy says whether the entries are of events that v covers.
+func (es Entries) heardBy(v VersionVector) bool {
+	return !slices.ContainsFunc(es, func(e Entry) bool {
+		c, _ := e.Payload.(Contribution)
+		return e.Dot.Seq > v[e.Dot.Actor] || c.N > v[e.Dot.Actor]
+	})
+}
+
 // equal says whether both hold the same dots with the same payloads.
 func (es Entries) equal(o Entries) bool {
 	return slices.EqualFunc(es, o, func(a, b Entry) bool {

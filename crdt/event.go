@@ -40,10 +40,13 @@ func (e *Event) Validate() error {
 	if err := e.Dot.validate(); err != nil {
 		return err
 	}
+	if e.Deps[e.Dot.Actor] > 0 {
+		return fmt.Errorf("event %s: %w: deps name the writer, whose own events are implied", e.Dot, ErrInvalid)
+	}
 	last := Position("")
 	for i := range e.Changes {
 		c := &e.Changes[i]
-		if err := c.validate(e.Dot); err != nil {
+		if err := c.validate(e); err != nil {
 			return fmt.Errorf("event %s, %s: %w", e.Dot, c.Field.Object, err)
 		}
 		at := c.Field.Position()
@@ -52,18 +55,32 @@ func (e *Event) Validate() error {
 		}
 		last = at
 	}
-	for _, c := range e.Clears {
+	for i, c := range e.Clears {
 		if err := c.Object.Validate(); err != nil {
 			return fmt.Errorf("event %s: %w", e.Dot, err)
 		}
-		if c.UpTo.Covers(e.Dot) {
-			return fmt.Errorf("event %s: %w: a clear reaches beyond what its writer saw", e.Dot, ErrInvalid)
+		if i > 0 && compareObjects(e.Clears[i-1].Object, c.Object) >= 0 {
+			return fmt.Errorf("event %s: %w: clears out of order", e.Dot, ErrInvalid)
+		}
+		for a, seq := range c.UpTo {
+			if !e.saw(Dot{a, seq}) {
+				return fmt.Errorf("event %s: %w: a clear reaches beyond what its writer saw", e.Dot, ErrInvalid)
+			}
 		}
 	}
 	return nil
 }
 
-func (c *Change) validate(dot Dot) error {
+// saw says whether the writer had heard the other event. Whoever applies this
+// one has heard it then, too.
+func (e *Event) saw(d Dot) bool {
+	if d.Actor == e.Dot.Actor {
+		return d.Seq < e.Dot.Seq
+	}
+	return e.Deps.Covers(d)
+}
+
+func (c *Change) validate(e *Event) error {
 	if err := c.Field.Validate(); err != nil {
 		return err
 	}
@@ -74,11 +91,12 @@ func (c *Change) validate(dot Dot) error {
 		return err
 	}
 	for _, put := range c.Puts {
-		if _, ok := put.Payload.(Contribution); !ok && put.Dot != dot {
+		p, contribution := put.Payload.(Contribution)
+		if !contribution && put.Dot != e.Dot {
 			return fmt.Errorf("%w: a put of another event's entry %s", ErrInvalid, put.Dot)
 		}
-		if put.Dot.Actor == dot.Actor && put.Dot.Seq > dot.Seq {
-			return fmt.Errorf("%w: a put of the future entry %s", ErrInvalid, put.Dot)
+		if last := (Dot{put.Dot.Actor, p.N}); contribution && last != e.Dot && !e.saw(last) {
+			return fmt.Errorf("%w: a put of the unseen contribution %s", ErrInvalid, last)
 		}
 	}
 	for i, d := range c.Removes {
@@ -88,7 +106,10 @@ func (c *Change) validate(dot Dot) error {
 		if i > 0 && c.Removes[i-1].Compare(d) >= 0 {
 			return fmt.Errorf("%w: removes out of order", ErrInvalid)
 		}
-		if _, both := c.Puts.Find(d); both || d.Actor == dot.Actor && d.Seq >= dot.Seq {
+		if _, both := c.Puts.Find(d); both {
+			return fmt.Errorf("%w: a put and a remove of the entry %s", ErrInvalid, d)
+		}
+		if !e.saw(d) {
 			return fmt.Errorf("%w: a remove of the unseen entry %s", ErrInvalid, d)
 		}
 	}
@@ -115,6 +136,9 @@ func (es Entries) validate(t Type) error {
 			}
 		case Contribution:
 			fits = t == TypeCounter
+			if !p.possible(e.Dot) {
+				return fmt.Errorf("%w: impossible contribution %+v of %s", ErrInvalid, p, e.Dot)
+			}
 		}
 		if !fits {
 			return fmt.Errorf("%w: a %s cannot hold a %T", ErrInvalid, t, e.Payload)

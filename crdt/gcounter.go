@@ -25,17 +25,31 @@ func (c *GCounter) Value() uint64 { return uint64(max(0, c.counter.Value())) }
 // Apply brings a delta of another copy to this one. It refuses one that
 // counts down or resets. See State.Apply.
 func (c *GCounter) Apply(delta *Event) error {
+	if delta == nil {
+		return nil
+	}
+	have := c.counter.entries("")
 	for _, change := range delta.Changes {
-		for _, put := range change.Puts {
-			if p, ok := put.Payload.(Contribution); ok && (p.Total < 0 || p.ResetN > 0) {
-				return fmt.Errorf("%w: event %s takes away from a counter that only grows", ErrInvalid, delta.Dot)
-			}
-		}
-		if len(change.Removes) > 0 {
+		if len(change.Removes) > 0 || !growing(have, change.Puts) {
 			return fmt.Errorf("%w: event %s takes away from a counter that only grows", ErrInvalid, delta.Dot)
 		}
 	}
 	return c.counter.Apply(delta)
+}
+
+// growing says whether nothing is taken away by these entries, nor was before.
+func growing(have, next Entries) bool {
+	for _, e := range next {
+		p, _ := e.Payload.(Contribution)
+		var before Contribution
+		if i, found := have.Find(e.Dot); found {
+			before, _ = have[i].Payload.(Contribution)
+		}
+		if p.Total < 0 || p.ResetN > 0 || p.N > before.N && p.Total < before.Total {
+			return false
+		}
+	}
+	return true
 }
 
 // Merge joins another copy into this one.
@@ -47,5 +61,16 @@ func (c *GCounter) Heard() VersionVector { return c.counter.Heard() }
 // MarshalBinary returns the canonical encoding of the state, without the actor.
 func (c *GCounter) MarshalBinary() ([]byte, error) { return c.counter.MarshalBinary() }
 
-// UnmarshalBinary replaces the state. See Copy.UnmarshalBinary.
-func (c *GCounter) UnmarshalBinary(b []byte) error { return c.counter.UnmarshalBinary(b) }
+// UnmarshalBinary replaces the state. It refuses one from which was taken
+// away. See Copy.UnmarshalBinary.
+func (c *GCounter) UnmarshalBinary(b []byte) error {
+	next := NewGCounter(c.counter.actor)
+	if err := next.counter.UnmarshalBinary(b); err != nil {
+		return err
+	}
+	if !growing(nil, next.counter.entries("")) {
+		return fmt.Errorf("%w: a state with decrements in a counter that only grows", ErrInvalid)
+	}
+	*c = *next
+	return nil
+}

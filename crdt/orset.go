@@ -35,8 +35,12 @@ func (s *ORSet) Remove(elements ...string) (*Event, error) {
 	})
 }
 
-// Clear takes out every element that this copy has seen.
+// Clear takes out every element that this copy has seen. The delta is nil if
+// the set is empty.
 func (s *ORSet) Clear() (*Event, error) {
+	if s.Len() == 0 {
+		return nil, nil
+	}
 	return s.write(func(d *Draft) error { return d.Delete(s.object) })
 }
 

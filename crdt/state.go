@@ -2,6 +2,7 @@ package crdt
 
 import (
 	"encoding/binary"
+	"fmt"
 	"maps"
 	"slices"
 )
@@ -16,11 +17,13 @@ type State struct {
 // NewState returns an empty copy that has heard nothing.
 func NewState() *State { return &State{NewHeard(nil), map[Position]Entries{}} }
 
-// Heard returns what the copy has heard. The caller must not change it.
+// Heard returns what the copy has heard. The caller must not change it, but
+// by the functions Apply and JoinRange.
 func (s *State) Heard() *Heard { return s.heard }
 
 // Draft starts an event of the actor, who must write to this copy only. Hand
-// the event to Apply, here first and then everywhere.
+// the event to Apply, here first and then everywhere. (A copy with ranges ahead
+// hands its own to the function Apply: it need not wait for itself.)
 func (s *State) Draft(actor Actor) *Draft {
 	return NewDraft(Dot{actor, s.heard.Vector()[actor] + 1}, s.heard, s)
 }
@@ -146,6 +149,11 @@ func (s *State) UnmarshalBinary(b []byte) error {
 	heard, err := DecodeHeard(spans)
 	if err != nil {
 		return err
+	}
+	for at, es := range fields {
+		if !es.heardBy(heard.At(at)) {
+			return fmt.Errorf("decoding state: %w: an entry of an event that was not heard", ErrInvalid)
+		}
 	}
 	s.heard, s.fields = heard, fields
 	return nil

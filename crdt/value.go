@@ -1,5 +1,7 @@
 package crdt
 
+import "fmt"
+
 // Copy is one copy of one object as a plain Go value: what GCounter,
 // PNCounter, ORSet and LWWRegister have in common. Its changes come back as
 // events, the deltas to send to the other copies.
@@ -19,8 +21,31 @@ func newCopy(actor Actor, t Type) Copy {
 	return Copy{NewState(), actor, Object{theKey, t}}
 }
 
-// Apply brings a delta of another copy to this one. See State.Apply.
-func (c *Copy) Apply(delta *Event) error { return c.state.Apply(delta) }
+// Apply brings a delta of another copy of the object to this one; nil is no
+// change. See State.Apply.
+func (c *Copy) Apply(delta *Event) error {
+	if delta == nil {
+		return nil
+	}
+	for _, change := range delta.Changes {
+		if err := c.owns(change.Field.Object); err != nil {
+			return err
+		}
+	}
+	for _, clear := range delta.Clears {
+		if err := c.owns(clear.Object); err != nil {
+			return err
+		}
+	}
+	return c.state.Apply(delta)
+}
+
+func (c *Copy) owns(o Object) error {
+	if o != c.object {
+		return fmt.Errorf("%w: a change of %s for a copy of %s", ErrInvalid, o, c.object)
+	}
+	return nil
+}
 
 // Heard returns what this copy has heard; the caller owns it.
 func (c *Copy) Heard() VersionVector { return c.state.heard.Vector().Clone() }
@@ -35,6 +60,10 @@ func (c *Copy) UnmarshalBinary(b []byte) error {
 	s := NewState()
 	if err := s.UnmarshalBinary(b); err != nil {
 		return err
+	}
+	lo, hi := c.object.Range()
+	if len(s.positions(lo, hi)) != len(s.fields) {
+		return fmt.Errorf("%w: not the state of a %s", ErrInvalid, c.object.Type)
 	}
 	c.state = s
 	return nil
