@@ -28,7 +28,8 @@ type Config struct {
 	// Cluster names the cluster; members of different clusters never meet.
 	// Default "atoll".
 	Cluster string `toml:"cluster"`
-	// Name is the member's name, unique in the cluster. Default: the region's.
+	// Name is the member's name, unique in the cluster. Default: the region's;
+	// required of a member that joins others.
 	Name string `toml:"name"`
 	// Region is the region that the member stands in. Required.
 	Region string `toml:"region"`
@@ -117,6 +118,7 @@ var namePattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 // withDefaults fills in defaults and checks the rest, as far as this package
 // knows better than those it hands them to.
 func (c Config) withDefaults() (Config, error) {
+	named := c.Name != ""
 	c.Cluster = cmp.Or(c.Cluster, "atoll")
 	c.Name = cmp.Or(c.Name, c.Region)
 	c.Listen.Client = cmp.Or(c.Listen.Client, "127.0.0.1:4222")
@@ -126,6 +128,8 @@ func (c Config) withDefaults() (Config, error) {
 	switch {
 	case c.Region == "":
 		return c, fmt.Errorf("%w: no region given; name the region that this member stands in", ErrConfig)
+	case len(c.Join) > 0 && !named: // the others would not let in a namesake, and it would be alone
+		return c, fmt.Errorf("%w: a member that joins others needs a name of its own", ErrConfig)
 	case c.Data == "":
 		return c, fmt.Errorf("%w: no data directory given", ErrConfig)
 	case c.Shards < 0 || c.Shards > 1<<16:

@@ -24,6 +24,7 @@ const description = `A member keeps all data of its region under --data and serv
 --listen. Flags override the file of --config, which is TOML:
 
    region = "eu"
+   name = "eu-2"
    data = "/var/lib/atoll"
    join = ["10.0.0.2:6222"]             # members of this region
    [listen]
@@ -49,7 +50,7 @@ func app() *cli.App {
 			&cli.StringFlag{Name: "config", Usage: "read the configuration from `FILE`"},
 			&cli.StringFlag{Name: "data", Usage: "keep everything in directory `DIR`"},
 			&cli.StringFlag{Name: "region", Usage: "`NAME` of the region that this member stands in"},
-			&cli.StringFlag{Name: "name", Usage: "`NAME` of this member, unique in the cluster (default: the region's)"},
+			&cli.StringFlag{Name: "name", Usage: "`NAME` of this member, unique in the cluster (default: the region's; required with --join)"},
 			&cli.StringFlag{Name: "cluster", Usage: "`NAME` of the cluster (default: atoll)"},
 			&cli.StringFlag{Name: "listen", Usage: "serve applications on `HOST:PORT` (default: 127.0.0.1:4222)"},
 			&cli.StringFlag{Name: "listen-route", Usage: "meet members of the own region on `HOST:PORT` (default: 127.0.0.1, any port)"},

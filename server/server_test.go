@@ -1,0 +1,326 @@
+package server_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/atolldb/atoll/client"
+	"github.com/atolldb/atoll/internal/ring"
+	"github.com/atolldb/atoll/internal/store"
+	pb "github.com/atolldb/atoll/proto"
+	"github.com/atolldb/atoll/replica"
+	"github.com/atolldb/atoll/server"
+	"github.com/atolldb/atoll/transport"
+	"github.com/atolldb/atoll/transport/nats"
+)
+
+// patience bounds every wait.
+const patience = 30 * time.Second
+
+// alone is the configuration of a member that needs no other.
+func alone(data string) server.Config {
+	return server.Config{
+		Region: "eu", Data: data, Shards: 16, Listen: server.Listen{Client: "127.0.0.1:0"},
+		SolicitDelay: 5 * time.Millisecond, GossipInterval: 50 * time.Millisecond,
+	}
+}
+
+func start(t *testing.T, c server.Config) *server.Server {
+	t.Helper()
+	s, err := server.Start(t.Context(), c, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func stop(t *testing.T, s *server.Server) {
+	t.Helper()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// eventually waits until something is so.
+func eventually(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	ticks := time.NewTicker(10 * time.Millisecond)
+	defer ticks.Stop()
+	for !so() {
+		select {
+		case <-ticks.C:
+		case <-ctx.Done():
+			t.Fatal("waited in vain: ", what)
+		}
+	}
+}
+
+// noneLeft checks that no goroutine is left of those that ran on top of
+// before.
+func noneLeft(t *testing.T, before int) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); runtime.NumGoroutine() > before; runtime.Gosched() {
+		if time.Now().After(deadline) {
+			stacks := make([]byte, 1<<20)
+			t.Fatalf("%d goroutines, %d before:\n%s", runtime.NumGoroutine(), before, stacks[:runtime.Stack(stacks, true)])
+		}
+	}
+}
+
+func TestCloseLeavesNothing(t *testing.T) {
+	dir := t.TempDir()
+	stop(t, start(t, alone(dir))) // libraries start what stays for good
+	before := runtime.NumGoroutine()
+	for i := range 3 {
+		s := start(t, alone(dir))
+		if n, err := s.Client().Counter("starts").Add(t.Context(), 1); err != nil || n != int64(i+1) {
+			t.Errorf("start %d: counter %d, %v", i+1, n, err)
+		}
+		stop(t, s)
+		noneLeft(t, before)
+	}
+}
+
+// TestFailedStart: a start that fails half-way leaves nothing that keeps the
+// next from succeeding.
+func TestFailedStart(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	dir := t.TempDir()
+	stop(t, start(t, alone(dir)))
+	before := runtime.NumGoroutine()
+	for name, test := range map[string]struct {
+		ctx    context.Context
+		change func(*server.Config)
+		want   error // nil: any
+		text   string
+	}{
+		"client port taken":  {t.Context(), func(c *server.Config) { c.Listen.Client = taken.Addr().String() }, nil, "already in use"},
+		"route port taken":   {t.Context(), func(c *server.Config) { c.Listen.Route = taken.Addr().String() }, nil, "already in use"},
+		"gateway port taken": {t.Context(), func(c *server.Config) { c.Listen.Gateway = taken.Addr().String() }, nil, "already in use"},
+		"another cluster":    {t.Context(), func(c *server.Config) { c.Cluster = "other" }, replica.ErrForeign, "atoll, not other"},
+		"other shards":       {t.Context(), func(c *server.Config) { c.Shards = 8 }, replica.ErrForeign, "16 shards, not 8"},
+		"given up":           {ended, func(*server.Config) {}, context.Canceled, ""},
+		"no region":          {t.Context(), func(c *server.Config) { c.Region = "" }, server.ErrConfig, "region"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			config := alone(dir)
+			test.change(&config)
+			s, err := server.Start(test.ctx, config, nil)
+			if err == nil {
+				stop(t, s)
+			}
+			if err == nil || test.want != nil && !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.text) {
+				t.Errorf("Start: %v; want %v, %q", err, test.want, test.text)
+			}
+			stop(t, start(t, alone(dir)))
+		})
+	}
+	noneLeft(t, before)
+}
+
+func TestDirectoryInUse(t *testing.T) {
+	dir := t.TempDir()
+	s := start(t, alone(dir))
+	defer stop(t, s)
+	if _, err := server.Start(t.Context(), alone(dir), nil); !errors.Is(err, store.ErrInUse) {
+		t.Errorf("a second member: %v; want ErrInUse", err)
+	}
+	if _, err := s.Client().Counter("k").Add(t.Context(), 1); err != nil {
+		t.Errorf("the first one afterwards: %v", err)
+	}
+}
+
+// TestEmbedded: the client of an embedded member does what one from afar does,
+// and both see the same.
+func TestEmbedded(t *testing.T) {
+	s := start(t, alone(t.TempDir()))
+	defer stop(t, s)
+	far, err := client.Connect(t.Context(), client.Options{Servers: []string{s.Addresses().Client}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer far.Close()
+	near := s.Client()
+	ctx := t.Context()
+	for name, c := range map[string]*client.Client{"near": near, "far": far} {
+		if _, err := c.Counter("counter").Add(ctx, 2); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := c.Set("set").Add(ctx, name); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := c.Register("none").Get(ctx); !errors.Is(err, client.ErrNotFound) {
+			t.Errorf("%s: no register: %v", name, err)
+		}
+		if _, err := c.Counter("").Value(ctx); !errors.Is(err, client.ErrInvalid) {
+			t.Errorf("%s: an empty key: %v", name, err)
+		}
+	}
+	for name, c := range map[string]*client.Client{"near": near, "far": far} {
+		value, err := c.Counter("counter").Value(ctx)
+		n, err2 := c.Set("set").Len(ctx)
+		if value != 4 || n != 2 || err != nil || err2 != nil {
+			t.Errorf("%s sees %d, %v and %d elements, %v; want 4 and 2", name, value, err, n, err2)
+		}
+		status, err := c.Status(ctx, "", false)
+		if err != nil || status.GetMember() != "eu" || status.GetVersion() != server.Version {
+			t.Errorf("%s: status %v, %v", name, status, err)
+		}
+		if report, err := c.Verify(ctx, 0, nil); err != nil || !report.Converged() {
+			t.Errorf("%s: verify %+v, %v", name, report, err)
+		}
+	}
+}
+
+// TestAfterClose: an embedded client of a member that is closed gets errors,
+// and soon.
+func TestAfterClose(t *testing.T) {
+	s := start(t, alone(t.TempDir()))
+	c := s.Client()
+	stop(t, s)
+	if n, err := c.Counter("k").Add(t.Context(), 1); err == nil {
+		t.Errorf("a write: %d", n)
+	}
+	if n, err := c.Counter("k").Value(t.Context()); err == nil {
+		t.Errorf("a read: %d", n)
+	}
+	if status, err := c.Status(t.Context(), "", false); err == nil {
+		t.Errorf("a status: %v", status)
+	}
+}
+
+// regions starts eu-1 and eu-2, which join, and us-1.
+func regions(t *testing.T) (eu1, eu2, us1 *server.Server) {
+	t.Helper()
+	dir := t.TempDir()
+	config := func(region, name string) server.Config {
+		c := alone(filepath.Join(dir, name))
+		c.Region, c.Name = region, name
+		return c
+	}
+	eu1 = start(t, config("eu", "eu-1"))
+	second := config("eu", "eu-2")
+	second.Join = []string{eu1.Addresses().Cluster}
+	eu2 = start(t, second)
+	other := config("us", "us-1")
+	other.Regions = map[string][]string{"eu": {eu1.Addresses().Gateway, eu2.Addresses().Gateway}}
+	us1 = start(t, other)
+	eventually(t, "all three know each other", func() bool {
+		for _, s := range []*server.Server{eu1, eu2, us1} {
+			report, err := s.Client().Verify(t.Context(), 0, nil)
+			if err != nil || len(report.Members) != 3 || !report.Converged() {
+				return false
+			}
+		}
+		return true
+	})
+	return eu1, eu2, us1
+}
+
+// servedBy returns who answers a read through a connection.
+func servedBy(t *testing.T, conn transport.Transport, key string) string {
+	t.Helper()
+	request, err := proto.Marshal(&pb.Request{Operations: []*pb.Operation{
+		{Key: []byte(key), What: &pb.Operation_CounterGet{CounterGet: &pb.Empty{}}},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	reply, err := conn.Request(ctx, transport.Requests(ring.Shard(key, 16)), request)
+	var answer pb.Answer
+	if err == nil {
+		err = proto.Unmarshal(reply, &answer)
+	}
+	if err != nil || answer.GetError() != nil {
+		t.Fatalf("%v, %v", err, answer.GetError())
+	}
+	return answer.GetMember()
+}
+
+func TestTwoMembersAndTwoRegions(t *testing.T) {
+	eu1, eu2, us1 := regions(t)
+	ctx := t.Context()
+	for i, s := range []*server.Server{eu1, eu2, us1} {
+		if _, err := s.Client().Set("written").Add(ctx, s.Config().Name); err != nil {
+			t.Fatalf("member %d: %v", i, err)
+		}
+	}
+	for _, s := range []*server.Server{eu1, eu2, us1} {
+		eventually(t, "every write is in "+s.Config().Name, func() bool {
+			n, err := s.Client().Set("written").Len(ctx)
+			return err == nil && n == 3
+		})
+	}
+
+	// Requests are served at home, by either member.
+	dial := func(urls ...string) *nats.Conn {
+		conn, err := nats.Dial(ctx, urls, nats.DialOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		return conn
+	}
+	served := map[string]int{}
+	inEU, inUS := dial(eu2.Addresses().Client), dial(us1.Addresses().Client)
+	for i := range 64 {
+		served["eu by "+servedBy(t, inEU, fmt.Sprint("key-", i))]++
+		served["us by "+servedBy(t, inUS, fmt.Sprint("key-", i))]++
+	}
+	if len(served) != 3 || served["eu by eu-1"]+served["eu by eu-2"] != 64 || served["us by us-1"] != 64 {
+		t.Errorf("requests were served so: %v", served)
+	}
+
+	// Without one member, the other one serves.
+	far, err := client.Connect(ctx, client.Options{Servers: []string{eu1.Addresses().Client, eu2.Addresses().Client, us1.Addresses().Client}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer far.Close()
+	stop(t, eu1)
+	eventually(t, "a write is taken without eu-1", func() bool {
+		n, err := far.Counter("without eu-1").Add(ctx, 1)
+		return err == nil && n > 0
+	})
+	if by := servedBy(t, inEU, "key"); by != "eu-2" {
+		t.Errorf("with eu-1 gone, %s serves eu", by)
+	}
+
+	// Without a region, the other one serves its clients.
+	value, err := far.Counter("without eu-1").Value(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "us-1 has what eu-2 took", func() bool {
+		n, err := us1.Client().Counter("without eu-1").Value(ctx)
+		return err == nil && n == value
+	})
+	stop(t, eu2)
+	eventually(t, "a write is taken without eu", func() bool {
+		n, err := far.Counter("without eu").Add(ctx, 1)
+		return err == nil && n > 0
+	})
+	if n, err := far.Counter("without eu-1").Value(ctx); err != nil || n != value {
+		t.Errorf("us says %d, %v; want %d", n, err, value)
+	}
+	stop(t, us1)
+}
