@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/urfave/cli/v2"
@@ -34,11 +35,15 @@ the input says; anything else is exit code 1.`,
 			if c.Args().Present() {
 				return fmt.Errorf("%w: unexpected argument %q", demo.ErrOptions, c.Args().First())
 			}
+			out, outcome := c.App.Writer, io.Writer(nil)
+			if c.Bool("json") {
+				out, outcome = c.App.ErrWriter, c.App.Writer
+			}
 			return demo.Run(c.Context, demo.Options{
 				Log: c.String("log"), Hits: c.Int("hits"), Seed: c.Uint64("seed"),
 				Cut: c.String("cut"), CutAt: c.Int("cut-at"), HealAt: c.Int("heal-at"),
 				Clients: c.Int("clients"), Dir: c.String("dir"), Keep: c.Bool("keep"),
-				Out: c.App.Writer, Terminal: isTerminal(c.App.Writer),
+				Out: out, Terminal: isTerminal(out), JSON: outcome,
 			})
 		},
 	}

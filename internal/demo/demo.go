@@ -50,6 +50,8 @@ type Options struct {
 	// Out takes what people see; Terminal says that it can be redrawn.
 	Out      io.Writer
 	Terminal bool
+	// JSON takes the outcome as one JSON object, if not nil.
+	JSON io.Writer
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -145,6 +147,9 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	result.print(o.Out)
+	if err := o.writeJSON(result, report, took); err != nil {
+		return err
+	}
 	if !report.Converged() {
 		return fmt.Errorf("%w: not converged after %s", ErrMismatch, o.Patience)
 	}

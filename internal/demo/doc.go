@@ -7,6 +7,7 @@
 //	replay.go   hits into operations, by many clients in all regions at once
 //	screen.go   what is shown while it runs
 //	check.go    what every region holds against totals that use no CRDT
+//	outcome.go  the same for programs
 //
 // Nothing in it is simulated but the cable: each region has its own data
 // directory, NATS server and client connections, and is cut off by resetting

@@ -139,40 +139,54 @@ type row struct {
 	behind   uint64
 }
 
-// look asks every region what it holds, and compares what they have heard.
+// look asks every region what it holds, all at once, and compares what they
+// have heard.
 func look(ctx context.Context, c *cluster) ([]row, bool) {
 	rows := make([]row, len(regions))
 	vectors := make([][]crdt.VersionVector, len(regions))
-	all := []crdt.VersionVector{}
+	errs := make([]error, len(regions))
+	var wg sync.WaitGroup
 	for i, region := range regions {
-		cl := c.clients[region]
-		status, err := cl.Status(ctx, "", true)
+		rows[i].region = region
+		wg.Go(func() { vectors[i], errs[i] = rows[i].ask(ctx, c.clients[region]) })
+	}
+	wg.Wait()
+	for _, err := range errs {
 		if err != nil {
 			return nil, false
 		}
-		rows[i].region = region
-		if rows[i].hits, err = cl.Counter(hitsKey).Value(ctx); err != nil {
-			return nil, false
-		}
-		if rows[i].visitors, err = cl.Set(visitorsKey).Len(ctx); err != nil {
-			return nil, false
-		}
-		for shard, encoded := range status.GetShards() {
-			state, err := antientropy.DecodeState(encoded)
-			if err != nil {
-				return nil, false
-			}
-			vectors[i] = append(vectors[i], state.Vector)
-			if shard == len(all) {
-				all = append(all, crdt.VersionVector{})
-			}
-			all[shard].Join(state.Vector)
-		}
 	}
-	for i := range rows {
-		for shard, v := range vectors[i] {
-			rows[i].behind += v.Missing(all[shard])
+	for shard := range vectors[0] {
+		all := crdt.VersionVector{}
+		for _, of := range vectors {
+			all.Join(of[shard])
+		}
+		for i, of := range vectors {
+			rows[i].behind += of[shard].Missing(all)
 		}
 	}
 	return rows, true
+}
+
+// ask fills in what a region holds and returns what it has heard, by shard.
+func (r *row) ask(ctx context.Context, c *client.Client) ([]crdt.VersionVector, error) {
+	status, err := c.Status(ctx, "", true)
+	if err != nil {
+		return nil, err
+	}
+	if r.hits, err = c.Counter(hitsKey).Value(ctx); err != nil {
+		return nil, err
+	}
+	if r.visitors, err = c.Set(visitorsKey).Len(ctx); err != nil {
+		return nil, err
+	}
+	vectors := make([]crdt.VersionVector, len(status.GetShards()))
+	for i, encoded := range status.GetShards() {
+		state, err := antientropy.DecodeState(encoded)
+		if err != nil {
+			return nil, err
+		}
+		vectors[i] = state.Vector
+	}
+	return vectors, nil
 }
