@@ -103,7 +103,7 @@ func (a *answer) add(asked Range, heard crdt.VersionVector) error {
 
 func (a *answer) append(p Part) {
 	a.parts = append(a.parts, p)
-	a.budget -= partBytes + min(len(p.Lo), 16) + min(len(p.Hi), 16)
+	a.budget -= partBytes + len(p.Lo) + len(p.Hi)
 }
 
 // fields answers with everything in the range, or as much from its start as

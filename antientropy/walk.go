@@ -3,6 +3,8 @@ package antientropy
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/atolldb/atoll/crdt"
 	"github.com/atolldb/atoll/merkle"
@@ -13,6 +15,11 @@ const (
 	maxAsked = 64
 	// maxStalls bounds consecutive answers that bring nothing new.
 	maxStalls = 3
+	// maxQuestions and maxFrontier bound a walk with a peer that never comes to
+	// an end. An honest one is over long before: what differs is sent in
+	// answers of hundreds of KiB, and the frontier holds a few levels of splits.
+	maxQuestions = 1 << 16
+	maxFrontier  = 1 << 17
 	// maxAgain bounds the ranges that a walk compares anew because they
 	// changed meanwhile; a later walk does the rest.
 	maxAgain = 4096
@@ -28,10 +35,11 @@ var ErrBadAnswer = errors.New("antientropy: answer does not fit the question")
 //		join each part; w.Again(those that had changed)
 //	}
 type Walk struct {
-	frontier []Range // to compare still, in order
-	asked    []Range
-	stalls   int
-	again    int
+	frontier  []Range // to compare still, in order
+	asked     []Range
+	questions int
+	stalls    int
+	again     int
 }
 
 // NewWalk starts a walk through the whole shard, whose digest here is given.
@@ -43,6 +51,7 @@ func NewWalk(own merkle.Digest) *Walk {
 func (w *Walk) Next() []Range {
 	n := min(len(w.frontier), maxAsked)
 	w.asked, w.frontier = w.frontier[:n:n], w.frontier[n:]
+	w.questions++
 	if n == 0 {
 		return nil
 	}
@@ -76,11 +85,14 @@ func (w *Walk) Receive(parts []Part, own func(lo, hi crdt.Position) (merkle.Dige
 		}
 	}
 	w.stalls++
-	if len(joins) > 0 || len(deeper) > len(parts)-len(joins) || len(deeper)+len(rest) > len(w.asked) {
+	if len(joins) > 0 || len(deeper)+len(rest) > len(w.asked) {
 		w.stalls = 0
 	}
-	if w.stalls > maxStalls {
+	switch ahead := len(deeper) + len(rest) + len(w.frontier); {
+	case w.stalls > maxStalls:
 		return nil, fmt.Errorf("%w: %d times nothing new", ErrBadAnswer, w.stalls)
+	case ahead > maxFrontier, ahead > 0 && w.questions >= maxQuestions:
+		return nil, fmt.Errorf("%w: after %d questions %d ranges are to be compared still", ErrBadAnswer, w.questions, ahead)
 	}
 	w.frontier = append(append(deeper, rest...), w.frontier...)
 	return joins, nil
@@ -90,7 +102,10 @@ func (w *Walk) Receive(parts []Part, own func(lo, hi crdt.Position) (merkle.Dige
 // returns false if the walk has seen too many of them.
 func (w *Walk) Again(r Range) bool {
 	w.again++
-	w.frontier = append(w.frontier, r)
+	i, _ := slices.BinarySearchFunc(w.frontier, r.Lo, func(other Range, lo crdt.Position) int {
+		return strings.Compare(string(other.Lo), string(lo))
+	})
+	w.frontier = slices.Insert(w.frontier, i, r)
 	return w.again <= maxAgain
 }
 

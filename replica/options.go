@@ -36,6 +36,9 @@ type Options struct {
 	// GossipInterval is the time between two messages to all others about what
 	// this member has. Default 1 s.
 	GossipInterval time.Duration
+	// QuestionTimeout is how long a peer may take to answer a question before
+	// another one is asked. Default 15 s.
+	QuestionTimeout time.Duration
 	// AntiEntropy sets the pace of catching up.
 	AntiEntropy antientropy.Config
 	// Now is the clock. Default time.Now.
@@ -54,6 +57,7 @@ func (o Options) withDefaults() (Options, error) {
 	o.LogLimit = cmp.Or(o.LogLimit, 1024)
 	o.Loops = cmp.Or(o.Loops, 2)
 	o.GossipInterval = cmp.Or(o.GossipInterval, time.Second)
+	o.QuestionTimeout = cmp.Or(o.QuestionTimeout, 15*time.Second)
 	if o.Now == nil {
 		o.Now = time.Now
 	}

@@ -39,6 +39,9 @@ func (r *Replica) check(shard int, request *proto.Request) (writes int, err erro
 		if own := ring.Shard(key, len(r.shards)); own != shard {
 			return 0, fmt.Errorf("%w: the key %.64q belongs to shard %d, not %d", ErrWrongShard, key, own, shard)
 		}
+		if t := op.GetDelete().GetType(); t > uint32(len(crdt.Types)) {
+			return 0, fmt.Errorf("%w: a delete of the unknown type %d; 0 deletes all types", crdt.ErrInvalid, t)
+		}
 		isWrite, err := isWrite(op)
 		if err != nil {
 			return 0, err

@@ -20,13 +20,14 @@ import (
 const (
 	// tickInterval is how often the planner is asked what to do.
 	tickInterval = 20 * time.Millisecond
-	// questionTimeout bounds one question to a peer.
-	questionTimeout = 15 * time.Second
 	// gossipPart is the part of all shards that each gossip repeats, so that
 	// what was lost of earlier ones comes again.
 	gossipPart = 16
-	// gossipShards bounds the shards in one message.
-	gossipShards = 2048
+	// gossipBytes is about where one message ends and the next begins.
+	gossipBytes = 256 << 10
+	// silentIntervals is after how many intervals without a word a peer may
+	// have been out of reach, and has missed what this member said.
+	silentIntervals = 3
 )
 
 // peers is what is known of the other members.
@@ -59,7 +60,11 @@ func (r *Replica) gossip() {
 	said := make([]*antientropy.State, len(r.shards)) // last, of each shard
 	var next time.Time
 	for round := 0; ; {
-		if now := r.options.Now(); !now.Before(next) || r.announceNow.CompareAndSwap(true, false) {
+		all := r.announceNow.CompareAndSwap(true, false)
+		if all {
+			clear(said)
+		}
+		if now := r.options.Now(); all || !now.Before(next) {
 			r.announce(said, round)
 			round++
 			next = now.Add(r.options.GossipInterval)
@@ -83,11 +88,12 @@ func (r *Replica) gossip() {
 func (r *Replica) announce(said []*antientropy.State, round int) {
 	n := r.network.Load()
 	message := &pb.Gossip{Member: r.options.Member, Region: r.options.Region, Incarnation: r.incarnation}
+	bytes := 0
 	publish := func() {
 		if err := n.transport.Publish(transport.Gossip, marshal(message)); err != nil {
 			r.counters.unsent.Add(1)
 		}
-		message.Shards = nil
+		message.Shards, bytes = nil, 0
 	}
 	for i, s := range r.shards {
 		state := s.published.Load()
@@ -95,16 +101,17 @@ func (r *Replica) announce(said []*antientropy.State, round int) {
 			continue
 		}
 		said[i] = state
-		message.Shards = append(message.Shards, state.Message(i))
-		if len(message.Shards) == gossipShards {
+		encoded := state.Message(i)
+		message.Shards = append(message.Shards, encoded)
+		if bytes += 64 + len(encoded.Vector); bytes > gossipBytes {
 			publish()
 		}
 	}
 	publish()
 }
 
-// Announce has the member tell the others soon what it has, as after a link
-// was down.
+// Announce has the member tell the others soon all that it has, as after a
+// link was down.
 func (r *Replica) Announce() { r.announceNow.Store(true) }
 
 // receiveGossip takes in what another member says of itself.
@@ -123,6 +130,7 @@ func (r *Replica) receiveGossip(m transport.Message) {
 	}
 	r.peers.mu.Lock()
 	defer r.peers.mu.Unlock()
+	now := r.options.Now()
 	known, ok := r.peers.known[g.GetMember()]
 	if !ok {
 		if len(r.peers.known) >= maxPeers {
@@ -131,9 +139,11 @@ func (r *Replica) receiveGossip(m transport.Message) {
 		}
 		known = &peer{}
 		r.peers.known[g.GetMember()] = known
-		r.Announce() // it may know nothing of this member yet
 	}
-	known.region, known.incarnation, known.heard = g.GetRegion(), g.GetIncarnation(), r.options.Now()
+	if known.incarnation != g.GetIncarnation() || now.Sub(known.heard) > silentIntervals*r.options.GossipInterval {
+		r.Announce() // it may have missed what was said
+	}
+	known.region, known.incarnation, known.heard = g.GetRegion(), g.GetIncarnation(), now
 	rank := cmp.Compare(g.GetRegion(), r.options.Region)
 	for _, encoded := range g.GetShards() {
 		state, err := antientropy.DecodeState(encoded)
@@ -228,7 +238,7 @@ func (r *Replica) Ask(ctx context.Context, member string, q *pb.SyncRequest) (*p
 // ask puts a question of a repair to a peer, and counts its bytes.
 func (r *Replica) ask(ctx context.Context, member string, q *pb.SyncRequest) (*pb.SyncAnswer, error) {
 	n := r.network.Load()
-	ctx, cancel := context.WithTimeout(ctx, questionTimeout)
+	ctx, cancel := context.WithTimeout(ctx, r.options.QuestionTimeout)
 	defer cancel()
 	question := marshal(q)
 	data, err := n.transport.Request(ctx, transport.Sync(member), question)
@@ -266,12 +276,9 @@ func (r *Replica) fetch(ctx context.Context, member string, shard int) (logEnded
 			return false, err
 		}
 		r.counters.fetched.Add(uint64(len(fetched.GetEvents())))
-		after := r.State(shard).Vector
-		switch {
-		case after.Dominates(theirs):
-			return false, nil
-		case after.Compare(before) == crdt.Equal:
-			return true, nil
+		left := r.State(shard).Vector.Missing(theirs)
+		if left == 0 || left >= before.Missing(theirs) {
+			return left > 0, nil
 		}
 	}
 }

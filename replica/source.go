@@ -63,6 +63,7 @@ func (s *source) splitLeaf(r antientropy.Range, n int) ([]antientropy.Range, err
 	each := max(1, (r.Digest.Count+uint64(n)-1)/uint64(n))
 	var ranges []antientropy.Range
 	var scratch []byte
+	var last crdt.Position
 	part := antientropy.Range{Lo: r.Lo}
 	err := s.snap.Scan(entryKey(s.shard, r.Lo), entryKey(s.shard, r.Hi), func(key, value []byte) error {
 		at := positionOf(key)
@@ -71,15 +72,26 @@ func (s *source) splitLeaf(r antientropy.Range, n int) ([]antientropy.Range, err
 			return err
 		}
 		if part.Digest.Count >= each {
-			part.Hi = at
+			part.Hi = between(last, at)
 			ranges = append(ranges, part)
-			part = antientropy.Range{Lo: at}
+			part = antientropy.Range{Lo: part.Hi}
 		}
+		last = at
 		part.Digest, scratch = addField(s.hasher, part.Digest, at, es, scratch)
 		return nil
 	})
 	part.Hi = r.Hi
 	return append(ranges, part), err
+}
+
+// between returns the shortest bound above one position and not above another:
+// positions may be long, and bounds travel.
+func between(below, at crdt.Position) crdt.Position {
+	n := 0
+	for n < len(below) && below[n] == at[n] {
+		n++
+	}
+	return at[:n+1]
 }
 
 var errStop = errors.New("stop")

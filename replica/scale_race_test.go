@@ -1,0 +1,6 @@
+//go:build race
+
+package replica
+
+// raceDetector says that the race detector slows everything down.
+const raceDetector = true
