@@ -71,8 +71,9 @@ func meaning(err error) error {
 		{natsgo.ErrBadSubject, transport.ErrBadSubject},
 		{natsgo.ErrReconnectBufExceeded, transport.ErrUnreachable},
 		{natsgo.ErrConnectionReconnecting, transport.ErrUnreachable},
-		{natsgo.ErrDisconnected, transport.ErrUnreachable},
-		{natsgo.ErrConnectionClosed, transport.ErrUnreachable},
+		// These two come before a request is sent, or while it is under way.
+		{natsgo.ErrDisconnected, transport.ErrInterrupted},
+		{natsgo.ErrConnectionClosed, transport.ErrInterrupted},
 		{natsgo.ErrConnectionDraining, transport.ErrUnreachable},
 	} {
 		if errors.Is(err, m.theirs) {
