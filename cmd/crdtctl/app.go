@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/atolldb/atoll/client"
+	"github.com/atolldb/atoll/server"
+)
+
+const description = `Global options may stand anywhere. After "--", everything is an argument:
+
+   crdtctl counter incr likes:42 -5
+   crdtctl set add cart -- --odd-name
+
+With --json, every answer is an object on a line of its own. What failed is one
+line on stderr either way.
+
+Exit codes: 0 done, 1 other failures, 2 wrong usage or input that was refused,
+3 not converged, 4 no member reachable, 5 no, or nothing there, 6 outcome
+unknown (no answer in time, or interrupted): a write may have been done or not.`
+
+func app(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
+	a := &cli.App{
+		Name:        "crdtctl",
+		Usage:       "use and look after an Atoll cluster",
+		Description: description,
+		Version:     server.Version,
+		Commands: []*cli.Command{
+			counterCommand(), setCommand(), registerCommand(), delCommand(),
+			statusCommand(), verifyCommand(), benchCommand(), demoCommand(),
+			versionCommand(), completionCommand(),
+		},
+		Flags: []cli.Flag{
+			&cli.StringSliceFlag{
+				Name: "server", Usage: "member to connect to, `HOST:PORT`, the nearest first (repeatable)",
+				Value: cli.NewStringSlice("127.0.0.1:4222"), EnvVars: []string{"ATOLL_SERVER"},
+			},
+			&cli.DurationFlag{Name: "timeout", Value: 5 * time.Second, Usage: "how long to wait for one answer"},
+			&cli.BoolFlag{Name: "json", Usage: "answer programs, not people"},
+		},
+		Reader: stdin, Writer: stdout, ErrWriter: stderr,
+		EnableBashCompletion: true,
+		HideHelpCommand:      true, // arrange understands "help"
+		OnUsageError:         misused,
+		ExitErrHandler:       func(*cli.Context, error) {}, // errors are reported by run
+	}
+	settle(a.Commands)
+	return a
+}
+
+// settle gives all commands what package cli does not hand down. Without
+// HideHelpCommand a key named "help" would be taken for a command.
+func settle(commands []*cli.Command) {
+	for _, c := range commands {
+		c.HideHelpCommand = true
+		c.OnUsageError = misused
+		settle(c.Subcommands)
+	}
+}
+
+// misused says what is wrong with the value of a flag.
+func misused(c *cli.Context, err error, _ bool) error {
+	return usagef("%w; see %s --help", err, c.Command.HelpName)
+}
+
+// takes checks the number of arguments; a negative most is no bound.
+func takes(least, most int) cli.BeforeFunc {
+	return func(c *cli.Context) error {
+		if n := c.NArg(); n >= least && (n <= most || most < 0) {
+			return nil
+		}
+		wants := "no arguments"
+		if c.Command.ArgsUsage != "" {
+			wants = fmt.Sprintf("%s, not %s", c.Command.ArgsUsage, plural(c.NArg(), "argument"))
+		}
+		help := c.Command.HelpName
+		return usagef("%s takes %s; see %s --help", strings.TrimPrefix(help, c.App.Name+" "), wants, help)
+	}
+}
+
+// connected connects for the time that do takes.
+func connected(c *cli.Context, do func(ctx context.Context, cl *client.Client) error) error {
+	servers, timeout := c.StringSlice("server"), c.Duration("timeout")
+	if timeout <= 0 {
+		return usagef("--timeout %v; it takes more than 0, such as 5s", timeout)
+	}
+	cl, err := client.Connect(c.Context, client.Options{Servers: servers, Name: "crdtctl", Timeout: timeout})
+	switch {
+	case c.Context.Err() != nil:
+		return c.Context.Err()
+	case errors.Is(err, client.ErrUnreachable):
+		return fmt.Errorf("%w: no member answers at %s; start one with crdtd, or name one that runs with --server HOST:PORT",
+			client.ErrUnreachable, strings.Join(servers, " or "))
+	case err != nil:
+		return err
+	}
+	return errors.Join(do(c.Context, cl), cl.Close())
+}

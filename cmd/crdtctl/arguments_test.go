@@ -1,0 +1,70 @@
+package main
+
+import (
+	"io"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestArrange(t *testing.T) {
+	for line, want := range map[string]string{
+		"":                                       "",
+		"--json":                                 "--json",
+		"counter get k":                          "counter get -- k",
+		"counter get k --json":                   "--json counter get -- k",
+		"counter --json get k":                   "--json counter get -- k",
+		"counter get --server a:1 k --server=b":  "--server a:1 --server=b counter get -- k",
+		"register get k --siblings --json":       "--json register get --siblings -- k",
+		"register set k - --file -x":             "register set --file -x -- k -",
+		"counter incr k -5":                      "counter incr -- k -5",
+		"counter incr k -.5":                     "counter incr -- k -.5",
+		"set add k -- --json -- x":               "set add -- k --json -- x",
+		"set add counter set":                    "set add -- counter set",
+		"del help get":                           "del -- help get",
+		"counter get k --json=false":             "--json=false counter get -- k",
+		"help":                                   "--help",
+		"help set add":                           "set add --help --",
+		"set help":                               "set --help --",
+		"set add k -h":                           "set add --help --",
+		"set --generate-bash-completion":         "set --generate-bash-completion",
+		"set add k --generate-bash-completion x": "error",
+		"set":                                    "error",
+		"set ad k":                               "error",
+		"set add k --jso":                        "error",
+		"counter get k --server":                 "error",
+		"--siblings register get k":              "error", // not known yet
+	} {
+		args := append([]string{"crdtctl"}, strings.Fields(line)...)
+		got, err := arrange(app(nil, io.Discard, io.Discard), args)
+		if err != nil {
+			got = []string{"crdtctl", "error"}
+		}
+		if !slices.Equal(got, append([]string{"crdtctl"}, strings.Fields(want)...)) {
+			t.Errorf("%q is arranged as %q, %v; want %q", line, got, err, want)
+		}
+	}
+}
+
+func TestSuggestion(t *testing.T) {
+	known := []string{"counter", "set", "status", "verify", "h"}
+	for word, want := range map[string]string{
+		"conter": "counter", "countre": "counter", "ste": "set", "statsu": "status", "vrfy": "verify",
+		"x": "", "nonsense": "", "": "", "rr": "",
+	} {
+		if want != "" {
+			want = "; you may mean -" + want
+		}
+		if got := suggestion(word, "-", known); got != want {
+			t.Errorf("%q: %q; want %q", word, got, want)
+		}
+	}
+	for _, test := range []struct {
+		a, b string
+		want int
+	}{{"", "", 0}, {"", "abc", 3}, {"abc", "", 3}, {"kitten", "sitting", 3}, {"abc", "abc", 0}, {"ab", "ba", 2}} {
+		if got := distance(test.a, test.b); got != test.want {
+			t.Errorf("distance of %q and %q is %d; want %d", test.a, test.b, got, test.want)
+		}
+	}
+}

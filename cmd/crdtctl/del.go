@@ -1,0 +1,45 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/atolldb/atoll/client"
+)
+
+func delCommand() *cli.Command {
+	return &cli.Command{
+		Name: "del", ArgsUsage: "KEY...",
+		Usage: "delete what keys hold, of every type, and print how many objects that were",
+		Description: `Deleted is what this region has seen; what others write at the same time stays.
+Keys are deleted one after the other. One that holds nothing is no error.`,
+		Before: takes(1, -1),
+		Action: func(c *cli.Context) error {
+			return connected(c, func(ctx context.Context, cl *client.Client) error {
+				total := 0
+				for _, key := range c.Args().Slice() {
+					n, err := cl.Delete(ctx, key)
+					if err != nil {
+						return fmt.Errorf("deleting %.64q: %w", key, err)
+					}
+					total += n
+					if !c.Bool("json") {
+						continue
+					}
+					if err := answer(c, struct {
+						Key     string `json:"key"`
+						Deleted int    `json:"deleted"`
+					}{key, n}, nil); err != nil {
+						return err
+					}
+				}
+				if c.Bool("json") {
+					return nil
+				}
+				return answer(c, nil, text("deleted %d", total))
+			})
+		},
+	}
+}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/atolldb/atoll/client"
+	"github.com/atolldb/atoll/internal/demo"
+)
+
+// The exit codes, as --help lists them.
+const (
+	exitOK           = 0
+	exitFailure      = 1
+	exitUsage        = 2
+	exitNotConverged = 3
+	exitUnreachable  = 4
+	exitNo           = 5
+	exitUnknown      = 6
+)
+
+// verdict is an answer that has been printed and decides the exit code.
+type verdict int
+
+func (v verdict) Error() string { return fmt.Sprintf("exit code %d", int(v)) }
+
+// errUsage says that the command line is wrong.
+var errUsage = errors.New("usage")
+
+// usageError is errUsage in other words.
+type usageError struct{ error }
+
+func (usageError) Is(target error) bool { return target == errUsage }
+func (e usageError) Unwrap() error      { return e.error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// outcomes says how errors end the program and what to do about them. The
+// first that matches counts.
+var outcomes = [...]struct {
+	err    error
+	code   int
+	advice string
+}{
+	{errUsage, exitUsage, ""},
+	{demo.ErrOptions, exitUsage, ""},
+	{client.ErrInvalid, exitUsage, ""},
+	{client.ErrUnreachable, exitUnreachable, ""},
+	{client.ErrNotFound, exitNo, ""},
+	{client.ErrOutcomeUnknown, exitUnknown, "a write may have been done or not, so look before you repeat it; --timeout waits longer"},
+	{client.ErrUnavailable, exitUnknown, "a write may have been done or not; the log of the member says more"},
+	{client.ErrBusy, exitFailure, "nothing was changed, try again"},
+	{client.ErrOverflow, exitFailure, "nothing was changed"},
+}
+
+// report says in one line what went wrong, and what to do, and returns the
+// exit code.
+func report(stderr io.Writer, err error) int {
+	var v verdict
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &v):
+		return int(v)
+	case errors.Is(err, context.Canceled):
+		fmt.Fprintln(stderr, "crdtctl: interrupted; a write may have been done or not")
+		return exitUnknown
+	}
+	code, text := exitFailure, err.Error()
+	for _, o := range outcomes {
+		if errors.Is(err, o.err) {
+			code = o.code
+			if o.advice != "" {
+				text += "; " + o.advice
+			}
+			break
+		}
+	}
+	// One line, whatever the libraries below have to say.
+	fmt.Fprintln(stderr, "crdtctl:", strings.Join(strings.Fields(text), " "))
+	return code
+}

@@ -1,0 +1,229 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	pb "github.com/atolldb/atoll/proto"
+	"github.com/atolldb/atoll/server"
+	"github.com/atolldb/atoll/transport"
+	"github.com/atolldb/atoll/transport/nats"
+)
+
+// What is too large is refused in one line, and nothing is written.
+func TestLimits(t *testing.T) {
+	t.Setenv("ATOLL_SERVER", start(t, server.Config{Region: "eu"}).Addresses().Client)
+	large := filepath.Join(t.TempDir(), "large")
+	if err := os.WriteFile(large, make([]byte, 1<<20+1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	key, element := strings.Repeat("k", 4097), strings.Repeat("e", 32769)
+	for name, test := range map[string]struct {
+		args  []string
+		stdin string
+		text  string
+	}{
+		"key of a counter":    {[]string{"counter", "incr", key}, "", "4097 bytes; at most 4096"},
+		"key of a set":        {[]string{"set", "members", key}, "", "4097 bytes; at most 4096"},
+		"key to delete":       {[]string{"del", key}, "", "4097 bytes; at most 4096"},
+		"element":             {[]string{"set", "add", "s", "fine", element}, "", "32769 bytes; at most 32768"},
+		"element asked for":   {[]string{"set", "has", "s", element}, "", "32769 bytes; at most 32768"},
+		"elements":            {append([]string{"set", "add", "s"}, make([]string, 4097)...), "", "4097 elements; it takes at most 4096"},
+		"value":               {[]string{"register", "set", "r", strings.Repeat("v", 1<<20+1)}, "", "1048577 bytes; at most 1048576"},
+		"value on stdin":      {[]string{"register", "set", "r", "-"}, strings.Repeat("v", 1<<20+1), "stdin has more than 1048576 bytes"},
+		"value of a file":     {[]string{"register", "set", "r", "--file", large}, "", "more than 1048576 bytes"},
+		"value of enormities": {[]string{"register", "set", "r", strings.Repeat("v", 5<<20)}, "", "too large"},
+	} {
+		t.Run(name, func(t *testing.T) { crdtctl(t, test.stdin, test.args...).wantLine(t, exitUsage, test.text) })
+	}
+	if o := crdtctl(t, "", "set", "card", "s"); o.stdout != "0\n" {
+		t.Errorf("elements after refusals: %+v", o)
+	}
+	crdtctl(t, "", "register", "get", "r").wantLine(t, exitNo, `no register "r"`)
+
+	most := strings.Repeat("v", 1<<20)
+	if o := crdtctl(t, most, "register", "set", "r", "-"); o.code != exitOK {
+		t.Errorf("the largest value: %+v", o)
+	}
+	if o := crdtctl(t, "", "register", "get", "r"); o.stdout != most {
+		t.Errorf("the largest value came back with %d bytes", len(o.stdout))
+	}
+}
+
+// member is a stand-in that answers requests as it is told.
+func member(t *testing.T, answer func(ctx context.Context) ([]byte, error)) (address string) {
+	t.Helper()
+	s, err := nats.Start(t.Context(), nats.Options{Region: "eu", Name: "member", MaxInFlight: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	for subject, handle := range map[string]transport.Handler{
+		transport.Info: func(context.Context, transport.Message) ([]byte, error) {
+			return proto.Marshal(&pb.ClusterInfo{Shards: 8, Member: "member", Region: "eu"})
+		},
+		transport.AllRequests: func(ctx context.Context, _ transport.Message) ([]byte, error) { return answer(ctx) },
+	} {
+		if _, err := s.Serve(subject, transport.OwnersGroup, handle); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s.Addresses().Client
+}
+
+func TestExitCodes(t *testing.T) {
+	refuse := func(code pb.Error_Code) string {
+		return member(t, func(context.Context) ([]byte, error) {
+			return proto.Marshal(&pb.Answer{Error: &pb.Error{Code: code, Text: "because of\nthis"}})
+		})
+	}
+	silent := member(t, func(ctx context.Context) ([]byte, error) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	})
+	for name, test := range map[string]struct {
+		server string
+		code   int
+		text   string
+	}{
+		"busy":        {refuse(pb.Error_BUSY), exitFailure, "because of this; nothing was changed, try again"},
+		"overflow":    {refuse(pb.Error_OVERFLOW), exitFailure, "because of this; nothing was changed"},
+		"invalid":     {refuse(pb.Error_INVALID), exitUsage, "because of this"},
+		"unavailable": {refuse(pb.Error_UNAVAILABLE), exitUnknown, "a write may have been done or not"},
+		"unknown":     {refuse(pb.Error_UNKNOWN), exitUnknown, "a write may have been done or not"},
+		"silent":      {silent, exitUnknown, "a write may have been done or not, so look before you repeat it"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			crdtctl(t, "", "counter", "incr", "k", "--timeout", "300ms", "--server", test.server).wantLine(t, test.code, test.text)
+		})
+	}
+	t.Run("bench", func(t *testing.T) {
+		o := crdtctl(t, "", "bench", "--count", "10", "--server", refuse(pb.Error_BUSY))
+		if !strings.Contains(o.stdout, "failed      10\n") {
+			t.Errorf("stdout: %s", o.stdout)
+		}
+		o.stdout = ""
+		o.wantLine(t, exitFailure, "10 of 10 operations failed, such as: because of this")
+	})
+}
+
+// A signal ends what waits, for a member or for its input.
+func TestInterrupted(t *testing.T) {
+	silent := member(t, func(ctx context.Context) ([]byte, error) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	})
+	ctx, interrupt := context.WithCancel(t.Context())
+	stdin := blocked{make(chan struct{})}
+	go func() {
+		<-stdin.reading
+		interrupt()
+	}()
+	var stdout, stderr bytes.Buffer
+	code := run(ctx, []string{"crdtctl", "register", "set", "k", "-", "--server", silent}, stdin, &stdout, &stderr)
+	output{code, stdout.String(), stderr.String()}.wantLine(t, exitUnknown, "interrupted")
+
+	code = run(ctx, []string{"crdtctl", "counter", "get", "k", "--server", silent}, stdin, &stdout, &stderr)
+	if code != exitUnknown {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+// broken is a full disk, or a pipe without a reader.
+type broken struct{}
+
+func (broken) Write([]byte) (int, error) { return 0, fmt.Errorf("no space left") }
+
+// An answer that cannot be printed is no success.
+func TestOutputFails(t *testing.T) {
+	address := start(t, server.Config{Region: "eu"}).Addresses().Client
+	if o := crdtctl(t, "", "set", "add", "s", "a", "--server", address); o.code != exitOK {
+		t.Fatal(o)
+	}
+	for _, line := range []string{"set card s", "set members s", "set members s --json", "verify", "status --json", "version", "bench --count 1", "completion bash"} {
+		var stderr bytes.Buffer
+		args := append(append([]string{"crdtctl"}, strings.Fields(line)...), "--server", address)
+		if code := run(t.Context(), args, nil, broken{}, &stderr); code != exitFailure || stderr.String() != "crdtctl: no space left\n" {
+			t.Errorf("%s: exit code %d, %s", line, code, &stderr)
+		}
+	}
+}
+
+// shell returns a directory with a program named crdtctl: this one.
+func shell(t *testing.T) string {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	script := fmt.Sprintf("#!/bin/sh\nCRDTCTL_MAIN=1 exec '%s' \"$@\"\n", self)
+	if err := os.WriteFile(filepath.Join(dir, "crdtctl"), []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func TestProcess(t *testing.T) {
+	program := exec.Command(filepath.Join(shell(t), "crdtctl"), "counter", "get", "k", "--server", "127.0.0.1:1")
+	var stdout, stderr bytes.Buffer
+	program.Stdout, program.Stderr = &stdout, &stderr
+	_ = program.Run()
+	output{program.ProcessState.ExitCode(), stdout.String(), stderr.String()}.wantLine(t, exitUnreachable, "127.0.0.1:1", "crdtd", "--server")
+}
+
+func TestCompletionInBash(t *testing.T) {
+	bash, err := exec.LookPath("bash")
+	if err != nil {
+		t.Skip("there is no bash")
+	}
+	const complete = `
+source <(crdtctl completion bash)
+for line in "" co "counter " "counter g" "register get k --s" "register get k --" "bench --cl" "counter reset -- " "set rm k -- x"; do
+	COMP_WORDS=(crdtctl $line)
+	[[ $line == *" " || -z $line ]] && COMP_WORDS+=("")
+	COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+	_crdtctl
+	echo "$line: ${COMPREPLY[*]}"
+done
+`
+	program := exec.Command(bash, "-c", complete)
+	program.Env = append(os.Environ(), "PATH="+shell(t)+string(os.PathListSeparator)+os.Getenv("PATH"))
+	program.Stderr = os.Stderr
+	got, err := program.Output()
+	want := `: counter set register del status verify bench demo version completion
+co: counter completion
+counter : incr get reset
+counter g: get
+register get k --s: --siblings
+register get k --: --siblings --help
+bench --cl: --clients
+counter reset -- : 
+set rm k -- x: 
+`
+	if string(got) != want || err != nil {
+		t.Errorf("%v\n%s\nwant\n%s", err, got, want)
+	}
+}
+
+// Whoever only wants to complete a line must not run it.
+func TestCompletionRunsNothing(t *testing.T) {
+	member := start(t, server.Config{Region: "eu"})
+	t.Setenv("ATOLL_SERVER", member.Addresses().Client)
+	for _, line := range []string{"counter incr k", "counter incr k --", "counter incr --", "counter incr -- k", "set add k a --json"} {
+		crdtctl(t, "", append(strings.Fields(line), completionFlag)...)
+	}
+	for _, key := range []string{"k", completionFlag, "--"} {
+		if held, err := member.Client().Types(t.Context(), key); err != nil || len(held) > 0 {
+			t.Errorf("%s: %v, %v", key, held, err)
+		}
+	}
+}

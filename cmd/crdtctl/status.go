@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/atolldb/atoll/client"
+	pb "github.com/atolldb/atoll/proto"
+)
+
+func statusCommand() *cli.Command {
+	return &cli.Command{
+		Name: "status", ArgsUsage: "[MEMBER]",
+		Usage: "show how far behind others are, in events and seconds",
+		Description: `It is what one member says: the one connected to, or MEMBER. Of each peer:
+
+   LAG      events that the member has and the peer was not heard to have
+   AGE      age of the oldest of them, if the log still has it
+   BEHIND   events that the peer has and the member lacks
+   DIVERGED shards in which both have heard the same and do not hold the same
+   SILENT   time since the peer was last heard of
+
+Below are what the member counted since its start, as far as it is not 0.`,
+		Before: takes(0, 1),
+		Flags:  []cli.Flag{&cli.BoolFlag{Name: "shards", Usage: "the same for every shard that is not level"}},
+		Action: func(c *cli.Context) error {
+			return connected(c, func(ctx context.Context, cl *client.Client) error {
+				member := c.Args().First()
+				status, err := cl.Status(ctx, member, false)
+				switch {
+				case member != "" && errors.Is(err, client.ErrUnreachable):
+					return fmt.Errorf("%w: member %q does not answer; status without a name lists who is known", client.ErrUnreachable, member)
+				case err != nil:
+					return err
+				}
+				s := statusOf(status, cl.Shards(), c.Bool("shards"))
+				return answer(c, s, s.print)
+			})
+		},
+	}
+}
+
+type statusAnswer struct {
+	Cluster  string            `json:"cluster"`
+	Member   string            `json:"member"`
+	Region   string            `json:"region"`
+	Version  string            `json:"version"`
+	Shards   int               `json:"shards"`
+	Peers    []peerAnswer      `json:"peers"`
+	Unheard  []string          `json:"regions_never_heard"`
+	Counters map[string]uint64 `json:"counters"`
+}
+
+type peerAnswer struct {
+	Member         string      `json:"member"`
+	Region         string      `json:"region"`
+	LagEvents      uint64      `json:"lag_events"`
+	LagSeconds     float64     `json:"lag_seconds"`
+	BehindEvents   uint64      `json:"behind_events"`
+	DivergedShards int         `json:"diverged_shards"`
+	SilentSeconds  float64     `json:"silent_seconds"`
+	Shards         []lagAnswer `json:"shards,omitempty"`
+}
+
+type lagAnswer struct {
+	Shard        uint32  `json:"shard"`
+	LagEvents    uint64  `json:"lag_events"`
+	LagSeconds   float64 `json:"lag_seconds"`
+	BehindEvents uint64  `json:"behind_events"`
+	Diverged     bool    `json:"diverged"`
+}
+
+func statusOf(status *pb.Status, shards int, perShard bool) statusAnswer {
+	s := statusAnswer{
+		Cluster: status.GetCluster(), Member: status.GetMember(), Region: status.GetRegion(), Version: status.GetVersion(),
+		Shards: shards, Counters: status.GetCounters(), Peers: []peerAnswer{}, Unheard: []string{},
+	}
+	heard := map[string]bool{}
+	for _, p := range status.GetPeers() {
+		heard[p.GetRegion()] = true
+		peer := peerAnswer{
+			Member: p.GetMember(), Region: p.GetRegion(), LagEvents: p.GetLagEvents(), LagSeconds: seconds(ms(p.GetLagMs())),
+			BehindEvents: p.GetBehindEvents(), SilentSeconds: seconds(ms(p.GetSilentMs())),
+		}
+		for _, l := range p.GetShards() {
+			if l.GetDiverged() {
+				peer.DivergedShards++
+			}
+			if perShard {
+				peer.Shards = append(peer.Shards, lagAnswer{
+					l.GetShard(), l.GetLagEvents(), seconds(ms(l.GetLagMs())), l.GetBehindEvents(), l.GetDiverged(),
+				})
+			}
+		}
+		s.Peers = append(s.Peers, peer)
+	}
+	for _, region := range status.GetRegions() {
+		if !heard[region] {
+			s.Unheard = append(s.Unheard, region)
+		}
+	}
+	return s
+}
+
+func (s statusAnswer) print(w io.Writer) {
+	fmt.Fprintf(w, "member %s of region %s, cluster %s, version %s, %d shards\n\n", s.Member, s.Region, s.Cluster, s.Version, s.Shards)
+	fmt.Fprintln(w, "PEER\tREGION\tLAG\tAGE\tBEHIND\tDIVERGED\tSILENT")
+	for _, p := range s.Peers {
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%d\t%d\t%.1fs\n",
+			p.Member, p.Region, p.LagEvents, age(p.LagEvents, p.LagSeconds), p.BehindEvents, p.DivergedShards, p.SilentSeconds)
+	}
+	for _, region := range s.Unheard {
+		fmt.Fprintf(w, "-\t%s\t-\t-\t-\t-\tnever heard\n", region)
+	}
+	s.printShards(w)
+	fmt.Fprintln(w, "\nCOUNTED\t")
+	for _, name := range slices.Sorted(maps.Keys(s.Counters)) {
+		if n := s.Counters[name]; n > 0 {
+			fmt.Fprintf(w, "%s\t%d\n", name, n)
+		}
+	}
+}
+
+func (s statusAnswer) printShards(w io.Writer) {
+	if !slices.ContainsFunc(s.Peers, func(p peerAnswer) bool { return len(p.Shards) > 0 }) {
+		return
+	}
+	fmt.Fprintln(w, "\nSHARD\tPEER\tLAG\tAGE\tBEHIND\tDIVERGED")
+	for _, p := range s.Peers {
+		for _, l := range p.Shards {
+			fmt.Fprintf(w, "%d\t%s\t%d\t%s\t%d\t%v\n", l.Shard, p.Member, l.LagEvents, age(l.LagEvents, l.LagSeconds), l.BehindEvents, l.Diverged)
+		}
+	}
+}
+
+// age is how old the oldest missing event is; nobody knows if the log has lost it.
+func age(events uint64, seconds float64) string {
+	if events == 0 || seconds == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.1fs", seconds)
+}
