@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -211,8 +212,11 @@ func TestResetCut(t *testing.T) {
 	n := threeRegions(t)
 	euToUS, usToEU, usToAP := connect(t, n, "eu", "us"), connect(t, n, "us", "eu"), connect(t, n, "us", "ap")
 	n.Cut("eu", wan.Reset)
-	euToUS.expectEnd(t)
-	usToEU.expectEnd(t)
+	for _, p := range []*peer{euToUS, usToEU} {
+		if _, err := p.read(patience); !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("err = %v, want ECONNRESET", err)
+		}
+	}
 	usToAP.say(t, "still here")
 	usToAP.expect(t, "ap still here")
 
@@ -255,6 +259,37 @@ func TestSilentCut(t *testing.T) {
 	n.Cut("eu", wan.Reset) // what waits is reset, too
 	old.expectEnd(t)
 	late.expectEnd(t)
+}
+
+// A gateway that comes up behind a silent cut does not greet through it.
+func TestSilentCutHoldsGreeting(t *testing.T) {
+	n := newNetwork(t, "eu", "us")
+	p := dial(t, n, "us")
+	p.expectSilence(t) // it waits for a gateway
+	n.Cut("us", wan.Silent)
+	n.Attach("us", gateway(t, "us"))
+	p.expectSilence(t)
+	n.Heal("us")
+	p.expect(t, "INFO {}")
+}
+
+func TestSenderWaits(t *testing.T) {
+	n := threeRegions(t)
+	p := connect(t, n, "eu", "us")
+	n.SetDelay("eu", "us", time.Hour)
+	data, sent := make([]byte, 1<<20), 0
+	for {
+		if err := p.SetWriteDeadline(time.Now().Add(10 * settleFor)); err != nil {
+			t.Fatal(err)
+		}
+		count, err := p.Write(data)
+		if sent += count; err != nil {
+			break
+		}
+		if sent > 100<<20 {
+			t.Fatalf("%d bytes are under way", sent)
+		}
+	}
 }
 
 func TestCutBetween(t *testing.T) {

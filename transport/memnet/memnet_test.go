@@ -177,6 +177,35 @@ func TestCutLosesWhatIsUnderWay(t *testing.T) {
 	})
 }
 
+func TestRequestToServiceThatEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := start(t, memnet.Options{Link: memnet.Link{Delay: time.Second}})
+		eu, us := join(t, n, "eu", "eu-1"), join(t, n, "us", "us-1")
+		served := false
+		sub, err := us.Serve("kv.1", "owners", func(context.Context, transport.Message) ([]byte, error) {
+			served = true
+			return nil, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			time.Sleep(time.Second / 2) // the request is under way
+			if err := sub.Close(); err != nil {
+				t.Error(err)
+			}
+		}()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if _, err := eu.Request(ctx, "kv.1", nil); !errors.Is(err, context.DeadlineExceeded) || served {
+			t.Errorf("err = %v, served: %v", err, served)
+		}
+		if lost := n.Traffic("").Lost; lost != 1 {
+			t.Errorf("counted %d lost", lost)
+		}
+	})
+}
+
 func TestQueueDrops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := start(t, memnet.Options{QueueMessages: 3})

@@ -253,7 +253,8 @@ func TestCloseLeavesNothing(t *testing.T) {
 }
 
 // An endpoint that closes must not disturb the others, although micro can
-// only stop them together.
+// only stop them together. A request may get lost at that moment, in a server
+// that had looked up the old subscription; that is rare, and all it may do.
 func TestServiceChangesUnderLoad(t *testing.T) {
 	c := newSupercluster(t)
 	eu1, eu2 := c.Join("eu", "eu-1"), c.Join("eu", "eu-2")
@@ -269,7 +270,7 @@ func TestServiceChangesUnderLoad(t *testing.T) {
 	served.Store(0)
 
 	stop := make(chan struct{})
-	var asked atomic.Int64
+	var asked, lost atomic.Int64
 	var callers sync.WaitGroup
 	for _, subject := range []string{"kv.1", "sync.eu-1"} {
 		callers.Go(func() {
@@ -280,7 +281,10 @@ func TestServiceChangesUnderLoad(t *testing.T) {
 				default:
 				}
 				asked.Add(1)
-				if _, err := request(t, eu2, subject, ""); err != nil {
+				_, err := request(t, eu2, subject, "")
+				if errors.Is(err, context.DeadlineExceeded) {
+					lost.Add(1)
+				} else if err != nil {
 					t.Errorf("%s while others change: %v", subject, err)
 					return
 				}
@@ -295,8 +299,9 @@ func TestServiceChangesUnderLoad(t *testing.T) {
 	}
 	close(stop)
 	callers.Wait()
-	if served.Load() != asked.Load() || asked.Load() == 0 {
-		t.Errorf("%d requests were served %d times", asked.Load(), served.Load())
+	t.Logf("%d requests, %d lost", asked.Load(), lost.Load())
+	if served.Load()+lost.Load() != asked.Load() || lost.Load() > 2 || asked.Load() < 50 {
+		t.Errorf("%d requests were served %d times, %d were lost", asked.Load(), served.Load(), lost.Load())
 	}
 }
 

@@ -16,6 +16,11 @@ import (
 	"github.com/atolldb/atoll/transport"
 )
 
+// handover is how long two services stand side by side when one takes over
+// from the other. A server that has looked up who serves a request, and finds
+// all of them gone when it delivers, drops it.
+const handover = 5 * time.Millisecond
+
 // What the services of all members are called, for nats micro ls and $SRV.
 const (
 	serviceName    = "atoll"
@@ -246,6 +251,8 @@ func (c *Conn) withdraw(e *endpoint) error {
 		if next, err = c.newService(rest); err != nil {
 			return err
 		}
+		c.flushRequests()
+		time.Sleep(handover)
 	}
 	c.service.current, c.service.endpoints = next, rest
 	err := old.Stop()
@@ -262,13 +269,15 @@ func (c *Conn) stopServing() {
 	if current != nil {
 		_ = current.Stop()
 		c.flushRequests()
+		time.Sleep(handover)
 	}
 	for _, e := range endpoints {
 		e.finish()
 	}
 }
 
-// flushRequests waits until the server knows what was sent to it.
+// flushRequests waits until the server knows that endpoints have stopped, so
+// that it sends no more requests that would have to be refused.
 func (c *Conn) flushRequests() {
 	if c.requests.IsConnected() {
 		_ = c.requests.FlushTimeout(flushTimeout)

@@ -165,20 +165,24 @@ func says(text string) transport.Handler {
 	return func(context.Context, transport.Message) ([]byte, error) { return []byte(text), nil }
 }
 
-// ask requests until there is an answer; only a lack of responders is retried.
+// tryFor bounds one attempt of a request that is repeated: while links come up,
+// a request or its answer may vanish.
+const tryFor = time.Second
+
+// ask requests until there is an answer; it must not be an error's.
 func ask(t *testing.T, from transport.Transport, subject, text string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	for {
+	for deadline := time.Now().Add(patience); ; time.Sleep(retryEvery) {
+		ctx, cancel := context.WithTimeout(t.Context(), tryFor)
 		answer, err := from.Request(ctx, subject, []byte(text))
+		cancel()
 		if err == nil {
 			return string(answer)
 		}
-		if !errors.Is(err, transport.ErrNoResponders) || ctx.Err() != nil {
+		again := errors.Is(err, transport.ErrNoResponders) || errors.Is(err, context.DeadlineExceeded)
+		if !again || time.Now().After(deadline) {
 			t.Fatalf("Request(%q): %v", subject, err)
 		}
-		time.Sleep(retryEvery)
 	}
 }
 
@@ -186,7 +190,7 @@ func ask(t *testing.T, from transport.Transport, subject, text string) string {
 func askUntil(t *testing.T, from transport.Transport, subject, want string) {
 	t.Helper()
 	eventually(t, "the answer on "+subject+" is "+want, func() bool {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), tryFor)
 		defer cancel()
 		answer, err := from.Request(ctx, subject, nil)
 		return err == nil && string(answer) == want
@@ -197,7 +201,7 @@ func askUntil(t *testing.T, from transport.Transport, subject, want string) {
 func askUntilNobody(t *testing.T, from transport.Transport, subject string) {
 	t.Helper()
 	eventually(t, "nobody serves "+subject, func() bool {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), tryFor)
 		defer cancel()
 		_, err := from.Request(ctx, subject, nil)
 		return errors.Is(err, transport.ErrNoResponders)
