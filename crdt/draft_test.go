@@ -301,14 +301,25 @@ func inDraft(operation func(*crdt.Draft) error) func(broken, *crdt.Heard) error 
 	}
 }
 
-func TestNewDraftWaitsForNothingAtHome(t *testing.T) {
-	// A copy with one range ahead writes to that range and to another.
+// pulled joins one object from a peer, whose copy has a single range.
+func pulled(t *testing.T, s, peer *crdt.State, o crdt.Object) {
+	t.Helper()
+	lo, hi := o.Range()
+	var theirs []crdt.FieldEntries
+	must(0, peer.Visit(lo, hi, func(at crdt.Position, es crdt.Entries) error {
+		theirs = append(theirs, crdt.FieldEntries{At: at, Entries: es})
+		return nil
+	}))
+	must(0, crdt.JoinRange(s.Heard(), s, lo, hi, theirs, peer.Heard().Vector()))
+}
+
+// TestWriteWhileAhead: a copy with one range ahead writes there and elsewhere
+// at once. At home the event waits for nothing, elsewhere for what was heard.
+func TestWriteWhileAhead(t *testing.T) {
 	s, peer := crdt.NewState(), crdt.NewState()
 	ahead, behind := element("s", "x"), element("t", "x")
 	drafted(t, peer, 2, func(d *crdt.Draft) { must(d.AddElement(ahead.Key, ahead.Name)) })
-	es := must(peer.Field(ahead.Position()))
-	lo, hi := ahead.Range()
-	must(0, crdt.JoinRange(s.Heard(), s, lo, hi, []crdt.FieldEntries{{At: ahead.Position(), Entries: es}}, peer.Heard().Vector()))
+	pulled(t, s, peer, ahead.Object)
 	e := drafted(t, s, 1, func(d *crdt.Draft) {
 		must(d.RemoveElement(ahead.Key, ahead.Name))
 		must(d.AddElement(behind.Key, behind.Name))
@@ -321,5 +332,49 @@ func TestNewDraftWaitsForNothingAtHome(t *testing.T) {
 	}
 	if err := peer.Apply(e); err != nil {
 		t.Errorf("where the rest was heard it is not: %v", err)
+	}
+}
+
+// TestClearWhileAhead: a clear waits for what its ranges have heard, even if
+// nothing of that is left: an element that was added and removed there must
+// not stay where only the adding was heard.
+func TestClearWhileAhead(t *testing.T) {
+	s, peer, third := crdt.NewState(), crdt.NewState(), crdt.NewState()
+	id := element("s", "x")
+	added := drafted(t, peer, 2, func(d *crdt.Draft) { must(d.AddElement(id.Key, id.Name)) })
+	removed := drafted(t, peer, 2, func(d *crdt.Draft) { must(d.RemoveElement(id.Key, id.Name)) })
+	pulled(t, s, peer, id.Object)
+	cleared := drafted(t, s, 1, func(d *crdt.Draft) { must(0, d.Delete(id.Object)) })
+	must(0, third.Apply(added))
+	if err := third.Apply(cleared); !errors.Is(err, crdt.ErrNotReady) {
+		t.Errorf("a clear after a removal does not wait for it: %v", err)
+	}
+	must(0, third.Apply(removed))
+	if err := third.Apply(cleared); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestClearSparesContributions: whatever object an event clears, counters end
+// by resets only, or an increment in flight would be lost.
+func TestClearSparesContributions(t *testing.T) {
+	s := crdt.NewState()
+	counter, register := only("k", crdt.TypeCounter), only("k", crdt.TypeRegister)
+	drafted(t, s, 1, func(d *crdt.Draft) {
+		must(d.AddToCounter("k", 3))
+		must(0, d.WriteRegister("k", 1, nil))
+	})
+	clear := &crdt.Event{Dot: crdt.Dot{Actor: 2, Seq: 1}, Deps: crdt.VersionVector{1: 1}, Clears: []crdt.Clear{
+		{Object: counter.Object, UpTo: crdt.VersionVector{1: 1}},
+		{Object: register.Object, UpTo: crdt.VersionVector{1: 1}},
+	}}
+	if err := s.Apply(clear); err != nil {
+		t.Fatal(err)
+	}
+	if got := crdt.CounterValue(must(s.Field(counter.Position()))); got != 3 {
+		t.Errorf("after the clear the counter is %d", got)
+	}
+	if left := must(s.Field(register.Position())); len(left) > 0 {
+		t.Errorf("the clear left %v in the register", left)
 	}
 }

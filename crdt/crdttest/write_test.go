@@ -68,7 +68,7 @@ func (w *world) write(r *replica, commands []command) error {
 	}
 	e, changed := d.draft.Event(0)
 	if !changed {
-		d.forget(start)
+		d.unsay(start)
 		return nil
 	}
 	return d.commit(e)
@@ -105,8 +105,8 @@ func (d *writer) point() point {
 	return p
 }
 
-// forget unsays the operations since the point.
-func (d *writer) forget(p point) {
+// unsay drops the operations since the point from the truth.
+func (d *writer) unsay(p point) {
 	for f, n := range p.ops {
 		d.ops[f] = slices.Clip(d.ops[f][:n])
 	}
@@ -128,14 +128,9 @@ func (d *writer) do(c command) error {
 			err = d.draft.CollectCounter(id.Key)
 		}
 	case bad:
-		if _, err := d.draft.AddToCounter("", 1); !errors.Is(err, crdt.ErrInvalid) {
-			return fmt.Errorf("a counter without a key: %w", err)
+		if _, refused := d.draft.AddToCounter("", 1); !errors.Is(refused, crdt.ErrInvalid) {
+			err = fmt.Errorf("a counter without a key is taken: %v", refused)
 		}
-		_, err = d.draft.AddElement(id.Key, string(make([]byte, crdt.MaxElementBytes+1)))
-		if !errors.Is(err, crdt.ErrInvalid) {
-			return fmt.Errorf("an oversized element: %w", err)
-		}
-		err = nil
 	case mark:
 		d.marks = append(d.marks, d.point())
 	case rollback:
@@ -143,7 +138,7 @@ func (d *writer) do(c command) error {
 			last := d.marks[n-1]
 			d.marks = d.marks[:n-1]
 			d.draft.Rollback(last.mark)
-			d.forget(last)
+			d.unsay(last)
 		}
 	}
 	if err != nil {
