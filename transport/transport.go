@@ -29,7 +29,8 @@ var (
 	// CheckPattern.
 	ErrBadSubject = errors.New("transport: malformed subject")
 
-	// ErrClosed says that this end was closed by its owner.
+	// ErrClosed says that this end was closed by its owner. A request that was
+	// under way then may have been served.
 	ErrClosed = errors.New("transport: closed")
 )
 
@@ -54,8 +55,8 @@ type Handler func(ctx context.Context, request Message) ([]byte, error)
 
 // Transport is one member's end of the network. Its methods may be called
 // concurrently. A subject is for publications or for requests, never for both.
-// What is wrong with the call itself fails with ErrBadSubject, ErrTooLarge or
-// ErrClosed before anything is sent.
+// A malformed call fails with ErrBadSubject or ErrTooLarge before anything is
+// sent, one on a closed end with ErrClosed.
 type Transport interface {
 	// Publish sends data to every subscriber of subject, this end included,
 	// at most once, without waiting for any. Data may be reused once it

@@ -422,20 +422,25 @@ func leave(t *testing.T, n Network) {
 	default:
 	}
 	askUntilNobody(t, eu, "sync.us-1")
-
-	if err := us.Publish("gossip", nil); !errors.Is(err, transport.ErrClosed) {
-		t.Errorf("Publish: %v, want ErrClosed", err)
-	}
-	if _, err := us.Request(t.Context(), "kv.1", nil); !errors.Is(err, transport.ErrClosed) {
-		t.Errorf("Request: %v, want ErrClosed", err)
-	}
-	if _, err := us.Subscribe("gossip", func(transport.Message) {}); !errors.Is(err, transport.ErrClosed) {
-		t.Errorf("Subscribe: %v, want ErrClosed", err)
-	}
-	if _, err := us.Serve("kv.1", "", says("")); !errors.Is(err, transport.ErrClosed) {
-		t.Errorf("Serve: %v, want ErrClosed", err)
-	}
 	if err := left.Close(); err != nil {
 		t.Errorf("Close of a subscription that ended with its member: %v", err)
+	}
+	refusesAll(t, us)
+}
+
+// refusesAll checks that an end is closed.
+func refusesAll(t *testing.T, end transport.Transport) {
+	t.Helper()
+	if err := end.Publish("gossip", nil); !errors.Is(err, transport.ErrClosed) {
+		t.Errorf("Publish: %v, want ErrClosed", err)
+	}
+	if _, err := end.Request(t.Context(), "kv.1", nil); !errors.Is(err, transport.ErrClosed) {
+		t.Errorf("Request: %v, want ErrClosed", err)
+	}
+	if _, err := end.Subscribe("gossip", func(transport.Message) {}); !errors.Is(err, transport.ErrClosed) {
+		t.Errorf("Subscribe: %v, want ErrClosed", err)
+	}
+	if _, err := end.Serve("kv.1", "", says("")); !errors.Is(err, transport.ErrClosed) {
+		t.Errorf("Serve: %v, want ErrClosed", err)
 	}
 }
