@@ -118,7 +118,7 @@ func (p *Planner) Saw(name string, shard int, d crdt.Dot) {
 
 // Advertised returns what a peer last said of a shard, or false if nothing.
 func (p *Planner) Advertised(name string, shard int) (State, bool) {
-	if known, ok := p.peers[name]; ok && shard < p.shards {
+	if known, ok := p.peers[name]; ok && shard >= 0 && shard < p.shards {
 		s := known.shards[shard].state
 		return s, s.Vector != nil
 	}

@@ -19,7 +19,7 @@ const (
 	// an end. An honest one is over long before: what differs is sent in
 	// answers of hundreds of KiB, and the frontier holds a few levels of splits.
 	maxQuestions = 1 << 16
-	maxFrontier  = 1 << 17
+	maxFrontier  = 1 << 15
 	// maxAgain bounds the ranges that a walk compares anew because they
 	// changed meanwhile; a later walk does the rest.
 	maxAgain = 4096

@@ -30,6 +30,7 @@ type identity struct {
 // claim writes the identity into an empty store, or checks it in a used one.
 func (r *Replica) claim() error {
 	o := r.options
+	r.cluster = r.hasher.Entry(fmt.Sprintf("cluster %s %d", o.Cluster, o.Shards), nil).Low
 	mine := identity{formatVersion, o.Cluster, o.Member, o.Region, o.Shards, r.hasher.Entry("identity", nil).String()}
 	snap := r.store.Snapshot()
 	value, err := snap.Get([]byte("c"))

@@ -1,12 +1,9 @@
 package replica
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"sync"
-	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -16,148 +13,6 @@ import (
 	pb "github.com/atolldb/atoll/proto"
 	"github.com/atolldb/atoll/transport"
 )
-
-const (
-	// tickInterval is how often the planner is asked what to do.
-	tickInterval = 20 * time.Millisecond
-	// gossipPart is the part of all shards that each gossip repeats, so that
-	// what was lost of earlier ones comes again.
-	gossipPart = 16
-	// gossipBytes is about where one message ends and the next begins.
-	gossipBytes = 256 << 10
-	// silentIntervals is after how many intervals without a word a peer may
-	// have been out of reach, and has missed what this member said.
-	silentIntervals = 3
-)
-
-// peers is what is known of the other members.
-type peers struct {
-	mu      sync.Mutex
-	planner *antientropy.Planner
-	known   map[string]*peer
-}
-
-type peer struct {
-	region      string
-	incarnation uint64
-	heard       time.Time
-}
-
-func newPeers(p *antientropy.Planner) *peers {
-	return &peers{planner: p, known: map[string]*peer{}}
-}
-
-// maxPeers bounds how many members are remembered.
-const maxPeers = 1024
-
-// gossip tells the others what this member has, and acts on what they tell,
-// until the replica stops.
-func (r *Replica) gossip() {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel() // ends the tasks under way
-	ticks := time.NewTicker(tickInterval)
-	defer ticks.Stop()
-	said := make([]*antientropy.State, len(r.shards)) // last, of each shard
-	var next time.Time
-	for round := 0; ; {
-		all := r.announceNow.CompareAndSwap(true, false)
-		if all {
-			clear(said)
-		}
-		if now := r.options.Now(); all || !now.Before(next) {
-			r.announce(said, round)
-			round++
-			next = now.Add(r.options.GossipInterval)
-		}
-		r.peers.mu.Lock()
-		tasks := r.peers.planner.Tick(r.options.Now(), r.State)
-		r.peers.mu.Unlock()
-		for _, t := range tasks {
-			r.tasksWG.Go(func() { r.repair(ctx, t) })
-		}
-		select {
-		case <-ticks.C:
-		case <-r.stopping:
-			return
-		}
-	}
-}
-
-// announce publishes the shards that changed since they were last said, and a
-// part of the others.
-func (r *Replica) announce(said []*antientropy.State, round int) {
-	n := r.network.Load()
-	message := &pb.Gossip{Member: r.options.Member, Region: r.options.Region, Incarnation: r.incarnation}
-	bytes := 0
-	publish := func() {
-		if err := n.transport.Publish(transport.Gossip, marshal(message)); err != nil {
-			r.counters.unsent.Add(1)
-		}
-		message.Shards, bytes = nil, 0
-	}
-	for i, s := range r.shards {
-		state := s.published.Load()
-		if state == said[i] && i%gossipPart != round%gossipPart {
-			continue
-		}
-		said[i] = state
-		encoded := state.Message(i)
-		message.Shards = append(message.Shards, encoded)
-		if bytes += 64 + len(encoded.Vector); bytes > gossipBytes {
-			publish()
-		}
-	}
-	publish()
-}
-
-// Announce has the member tell the others soon all that it has, as after a
-// link was down.
-func (r *Replica) Announce() { r.announceNow.Store(true) }
-
-// receiveGossip takes in what another member says of itself.
-func (r *Replica) receiveGossip(m transport.Message) {
-	var g pb.Gossip
-	if err := proto.Unmarshal(m.Data, &g); err != nil || !namePattern.MatchString(g.GetMember()) || !namePattern.MatchString(g.GetRegion()) {
-		r.counters.malformed.Add(1)
-		return
-	}
-	if g.GetMember() == r.options.Member {
-		if g.GetIncarnation() != r.incarnation {
-			r.counters.namesakes.Add(1)
-			r.log.Error("another process runs under this member's name: stop one of the two", "member", g.GetMember())
-		}
-		return
-	}
-	r.peers.mu.Lock()
-	defer r.peers.mu.Unlock()
-	now := r.options.Now()
-	known, ok := r.peers.known[g.GetMember()]
-	if !ok {
-		if len(r.peers.known) >= maxPeers {
-			r.counters.malformed.Add(1)
-			return
-		}
-		known = &peer{}
-		r.peers.known[g.GetMember()] = known
-	}
-	if known.incarnation != g.GetIncarnation() || now.Sub(known.heard) > silentIntervals*r.options.GossipInterval {
-		r.Announce() // it may have missed what was said
-	}
-	known.region, known.incarnation, known.heard = g.GetRegion(), g.GetIncarnation(), now
-	rank := cmp.Compare(g.GetRegion(), r.options.Region)
-	for _, encoded := range g.GetShards() {
-		state, err := antientropy.DecodeState(encoded)
-		if err != nil || int(encoded.GetShard()) >= len(r.shards) {
-			r.counters.malformed.Add(1)
-			continue
-		}
-		s := r.shards[encoded.GetShard()]
-		r.peers.planner.Advertise(g.GetMember(), rank*rank, s.index, state)
-		if own := crdt.Actor(s.writer.Load()); state.Vector[own] > r.State(s.index).Vector[own] {
-			r.loop(s).offer(task{shard: s, claim: crdt.Dot{Actor: own, Seq: state.Vector[own]}, done: ignore})
-		}
-	}
-}
 
 // receiveDelta takes in a broadcast event.
 func (r *Replica) receiveDelta(m transport.Message) {
@@ -170,7 +25,7 @@ func (r *Replica) receiveDelta(m transport.Message) {
 		r.counters.malformed.Add(1)
 		return
 	}
-	if delta.GetMember() == r.options.Member {
+	if r.isForeign(delta.GetCluster()) || delta.GetMember() == r.options.Member {
 		return
 	}
 	d, err := decodeDelivered(shard, len(r.shards), delta.GetEvent())
@@ -240,6 +95,7 @@ func (r *Replica) ask(ctx context.Context, member string, q *pb.SyncRequest) (*p
 	n := r.network.Load()
 	ctx, cancel := context.WithTimeout(ctx, r.options.QuestionTimeout)
 	defer cancel()
+	q.Cluster = r.cluster
 	question := marshal(q)
 	data, err := n.transport.Request(ctx, transport.Sync(member), question)
 	r.counters.syncBytes.Add(uint64(len(question) + len(data)))

@@ -45,6 +45,8 @@ type Replica struct {
 	peers    *peers
 	// network is nil until Start.
 	network atomic.Pointer[network]
+	// cluster stands for the cluster's name, shards and secret.
+	cluster uint64
 	// incarnation tells this process from others under the same name.
 	incarnation uint64
 	announceNow atomic.Bool
@@ -212,7 +214,7 @@ func (r *Replica) broadcast(shard int, raw []byte) {
 	if n == nil {
 		return
 	}
-	message := marshal(&proto.Delta{Member: r.options.Member, Event: raw})
+	message := marshal(&proto.Delta{Member: r.options.Member, Event: raw, Cluster: r.cluster})
 	if err := n.transport.Publish(transport.Delta(shard), message); err != nil {
 		r.counters.unsent.Add(1)
 	}

@@ -115,6 +115,9 @@ func (r *Replica) serveSync(_ context.Context, m transport.Message) ([]byte, err
 	var request pb.SyncRequest
 	answer := &pb.SyncAnswer{}
 	err := proto.Unmarshal(m.Data, &request)
+	if _, open := request.GetWhat().(*pb.SyncRequest_Status); err == nil && !open && r.isForeign(request.GetCluster()) {
+		err = fmt.Errorf("%w: a question of a member of another cluster, or with another secret", crdt.ErrInvalid)
+	}
 	if err == nil {
 		switch what := request.GetWhat().(type) {
 		case *pb.SyncRequest_Fetch:
@@ -125,6 +128,8 @@ func (r *Replica) serveSync(_ context.Context, m transport.Message) ([]byte, err
 			var walked *pb.Walked
 			walked, err = r.serveWalk(what.Walk)
 			answer.What = &pb.SyncAnswer_Walked{Walked: walked}
+		case *pb.SyncRequest_States:
+			answer.What = &pb.SyncAnswer_States{States: &pb.States{Shards: r.states()}}
 		case *pb.SyncRequest_Status:
 			answer.What = &pb.SyncAnswer_Status{Status: r.Status(what.Status.GetShards())}
 		default:

@@ -19,6 +19,7 @@ type counters struct {
 	fetched, walks, pulled, syncBytes atomic.Uint64
 	divergences, repairErrors, unsent atomic.Uint64
 	actorsLost, malformed, namesakes  atomic.Uint64
+	foreign                           atomic.Uint64
 }
 
 // Counters returns what was counted since the start, by name.
@@ -31,6 +32,7 @@ func (r *Replica) Counters() map[string]uint64 {
 		"sync_bytes": c.syncBytes.Load(), "divergences": c.divergences.Load(), "repair_errors": c.repairErrors.Load(),
 		"messages_unsent": c.unsent.Load(), "actors_lost": c.actorsLost.Load(),
 		"messages_malformed": c.malformed.Load(), "namesakes": c.namesakes.Load(),
+		"messages_foreign": c.foreign.Load(),
 	}
 }
 
@@ -42,9 +44,7 @@ func (r *Replica) Status(shards bool) *pb.Status {
 		Cluster: r.options.Cluster, Regions: r.options.Regions, Counters: r.Counters(),
 	}
 	if shards {
-		for i := range r.shards {
-			status.Shards = append(status.Shards, r.State(i).Message(i))
-		}
+		status.Shards = r.states()
 	}
 	now := r.options.Now()
 	snap := r.store.Snapshot()
@@ -69,6 +69,15 @@ func (r *Replica) Status(shards bool) *pb.Status {
 		status.Peers = append(status.Peers, p)
 	}
 	return status
+}
+
+// states returns the states of all shards.
+func (r *Replica) states() []*pb.ShardState {
+	states := make([]*pb.ShardState, len(r.shards))
+	for i := range r.shards {
+		states[i] = r.State(i).Message(i)
+	}
+	return states
 }
 
 // shardLag compares a shard with what a peer said of it, or returns nil if
