@@ -887,6 +887,7 @@ type Delta struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Member        string                 `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
 	Event         []byte                 `protobuf:"bytes,2,opt,name=event,proto3" json:"event,omitempty"`
+	Cluster       uint64                 `protobuf:"fixed64,3,opt,name=cluster,proto3" json:"cluster,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -935,14 +936,26 @@ func (x *Delta) GetEvent() []byte {
 	return nil
 }
 
-// Gossip is broadcast every second: what changed, and a part of the rest.
+func (x *Delta) GetCluster() uint64 {
+	if x != nil {
+		return x.Cluster
+	}
+	return 0
+}
+
+// Gossip is broadcast every second with the shards that changed since the one
+// before.
 type Gossip struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Member        string                 `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
-	Region        string                 `protobuf:"bytes,2,opt,name=region,proto3" json:"region,omitempty"`
-	Incarnation   uint64                 `protobuf:"varint,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"` // of the member's process
-	Shards        []*ShardState          `protobuf:"bytes,4,rep,name=shards,proto3" json:"shards,omitempty"`
-	ClusterId     []byte                 `protobuf:"bytes,5,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Member      string                 `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
+	Region      string                 `protobuf:"bytes,2,opt,name=region,proto3" json:"region,omitempty"`
+	Incarnation uint64                 `protobuf:"varint,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"` // of the member's process
+	Shards      []*ShardState          `protobuf:"bytes,4,rep,name=shards,proto3" json:"shards,omitempty"`
+	Cluster     uint64                 `protobuf:"fixed64,5,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	// Sum of the hashes of all states that the member has said. One who gets
+	// another sum has missed something, and asks for all.
+	Sum           uint64 `protobuf:"fixed64,6,opt,name=sum,proto3" json:"sum,omitempty"`
+	Last          bool   `protobuf:"varint,7,opt,name=last,proto3" json:"last,omitempty"` // of the messages of one second
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1005,11 +1018,25 @@ func (x *Gossip) GetShards() []*ShardState {
 	return nil
 }
 
-func (x *Gossip) GetClusterId() []byte {
+func (x *Gossip) GetCluster() uint64 {
 	if x != nil {
-		return x.ClusterId
+		return x.Cluster
 	}
-	return nil
+	return 0
+}
+
+func (x *Gossip) GetSum() uint64 {
+	if x != nil {
+		return x.Sum
+	}
+	return 0
+}
+
+func (x *Gossip) GetLast() bool {
+	if x != nil {
+		return x.Last
+	}
+	return false
 }
 
 type ShardState struct {
@@ -1088,7 +1115,9 @@ type SyncRequest struct {
 	//	*SyncRequest_Fetch
 	//	*SyncRequest_Walk
 	//	*SyncRequest_Status
+	//	*SyncRequest_States
 	What          isSyncRequest_What `protobuf_oneof:"what"`
+	Cluster       uint64             `protobuf:"fixed64,9,opt,name=cluster,proto3" json:"cluster,omitempty"` // not needed for status
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1157,6 +1186,22 @@ func (x *SyncRequest) GetStatus() *StatusQuery {
 	return nil
 }
 
+func (x *SyncRequest) GetStates() *Empty {
+	if x != nil {
+		if x, ok := x.What.(*SyncRequest_States); ok {
+			return x.States
+		}
+	}
+	return nil
+}
+
+func (x *SyncRequest) GetCluster() uint64 {
+	if x != nil {
+		return x.Cluster
+	}
+	return 0
+}
+
 type isSyncRequest_What interface {
 	isSyncRequest_What()
 }
@@ -1173,11 +1218,17 @@ type SyncRequest_Status struct {
 	Status *StatusQuery `protobuf:"bytes,3,opt,name=status,proto3,oneof"`
 }
 
+type SyncRequest_States struct {
+	States *Empty `protobuf:"bytes,4,opt,name=states,proto3,oneof"`
+}
+
 func (*SyncRequest_Fetch) isSyncRequest_What() {}
 
 func (*SyncRequest_Walk) isSyncRequest_What() {}
 
 func (*SyncRequest_Status) isSyncRequest_What() {}
+
+func (*SyncRequest_States) isSyncRequest_What() {}
 
 type SyncAnswer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1187,6 +1238,7 @@ type SyncAnswer struct {
 	//	*SyncAnswer_Fetched
 	//	*SyncAnswer_Walked
 	//	*SyncAnswer_Status
+	//	*SyncAnswer_States
 	What          isSyncAnswer_What `protobuf_oneof:"what"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1263,6 +1315,15 @@ func (x *SyncAnswer) GetStatus() *Status {
 	return nil
 }
 
+func (x *SyncAnswer) GetStates() *States {
+	if x != nil {
+		if x, ok := x.What.(*SyncAnswer_States); ok {
+			return x.States
+		}
+	}
+	return nil
+}
+
 type isSyncAnswer_What interface {
 	isSyncAnswer_What()
 }
@@ -1279,11 +1340,62 @@ type SyncAnswer_Status struct {
 	Status *Status `protobuf:"bytes,4,opt,name=status,proto3,oneof"`
 }
 
+type SyncAnswer_States struct {
+	States *States `protobuf:"bytes,5,opt,name=states,proto3,oneof"`
+}
+
 func (*SyncAnswer_Fetched) isSyncAnswer_What() {}
 
 func (*SyncAnswer_Walked) isSyncAnswer_What() {}
 
 func (*SyncAnswer_Status) isSyncAnswer_What() {}
+
+func (*SyncAnswer_States) isSyncAnswer_What() {}
+
+// States is what a member has of all shards.
+type States struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Shards        []*ShardState          `protobuf:"bytes,1,rep,name=shards,proto3" json:"shards,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *States) Reset() {
+	*x = States{}
+	mi := &file_proto_atoll_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *States) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*States) ProtoMessage() {}
+
+func (x *States) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_atoll_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use States.ProtoReflect.Descriptor instead.
+func (*States) Descriptor() ([]byte, []int) {
+	return file_proto_atoll_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *States) GetShards() []*ShardState {
+	if x != nil {
+		return x.Shards
+	}
+	return nil
+}
 
 // Fetch asks for the events that a vector lacks.
 type Fetch struct {
@@ -1296,7 +1408,7 @@ type Fetch struct {
 
 func (x *Fetch) Reset() {
 	*x = Fetch{}
-	mi := &file_proto_atoll_proto_msgTypes[16]
+	mi := &file_proto_atoll_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1308,7 +1420,7 @@ func (x *Fetch) String() string {
 func (*Fetch) ProtoMessage() {}
 
 func (x *Fetch) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[16]
+	mi := &file_proto_atoll_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1321,7 +1433,7 @@ func (x *Fetch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fetch.ProtoReflect.Descriptor instead.
 func (*Fetch) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{16}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Fetch) GetShard() uint32 {
@@ -1349,7 +1461,7 @@ type Fetched struct {
 
 func (x *Fetched) Reset() {
 	*x = Fetched{}
-	mi := &file_proto_atoll_proto_msgTypes[17]
+	mi := &file_proto_atoll_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1361,7 +1473,7 @@ func (x *Fetched) String() string {
 func (*Fetched) ProtoMessage() {}
 
 func (x *Fetched) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[17]
+	mi := &file_proto_atoll_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1374,7 +1486,7 @@ func (x *Fetched) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fetched.ProtoReflect.Descriptor instead.
 func (*Fetched) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{17}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Fetched) GetEvents() [][]byte {
@@ -1409,7 +1521,7 @@ type Walk struct {
 
 func (x *Walk) Reset() {
 	*x = Walk{}
-	mi := &file_proto_atoll_proto_msgTypes[18]
+	mi := &file_proto_atoll_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1421,7 +1533,7 @@ func (x *Walk) String() string {
 func (*Walk) ProtoMessage() {}
 
 func (x *Walk) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[18]
+	mi := &file_proto_atoll_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1434,7 +1546,7 @@ func (x *Walk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Walk.ProtoReflect.Descriptor instead.
 func (*Walk) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{18}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Walk) GetShard() uint32 {
@@ -1462,7 +1574,7 @@ type Range struct {
 
 func (x *Range) Reset() {
 	*x = Range{}
-	mi := &file_proto_atoll_proto_msgTypes[19]
+	mi := &file_proto_atoll_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1474,7 +1586,7 @@ func (x *Range) String() string {
 func (*Range) ProtoMessage() {}
 
 func (x *Range) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[19]
+	mi := &file_proto_atoll_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1487,7 +1599,7 @@ func (x *Range) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Range.ProtoReflect.Descriptor instead.
 func (*Range) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{19}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Range) GetLow() []byte {
@@ -1522,7 +1634,7 @@ type Walked struct {
 
 func (x *Walked) Reset() {
 	*x = Walked{}
-	mi := &file_proto_atoll_proto_msgTypes[20]
+	mi := &file_proto_atoll_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1534,7 +1646,7 @@ func (x *Walked) String() string {
 func (*Walked) ProtoMessage() {}
 
 func (x *Walked) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[20]
+	mi := &file_proto_atoll_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1547,7 +1659,7 @@ func (x *Walked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Walked.ProtoReflect.Descriptor instead.
 func (*Walked) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{20}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Walked) GetVectors() [][]byte {
@@ -1578,7 +1690,7 @@ type Part struct {
 
 func (x *Part) Reset() {
 	*x = Part{}
-	mi := &file_proto_atoll_proto_msgTypes[21]
+	mi := &file_proto_atoll_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1590,7 +1702,7 @@ func (x *Part) String() string {
 func (*Part) ProtoMessage() {}
 
 func (x *Part) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[21]
+	mi := &file_proto_atoll_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1603,7 +1715,7 @@ func (x *Part) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Part.ProtoReflect.Descriptor instead.
 func (*Part) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{21}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Part) GetLow() []byte {
@@ -1658,7 +1770,7 @@ type Field struct {
 
 func (x *Field) Reset() {
 	*x = Field{}
-	mi := &file_proto_atoll_proto_msgTypes[22]
+	mi := &file_proto_atoll_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1670,7 +1782,7 @@ func (x *Field) String() string {
 func (*Field) ProtoMessage() {}
 
 func (x *Field) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[22]
+	mi := &file_proto_atoll_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1683,7 +1795,7 @@ func (x *Field) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Field.ProtoReflect.Descriptor instead.
 func (*Field) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{22}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Field) GetPosition() []byte {
@@ -1709,7 +1821,7 @@ type StatusQuery struct {
 
 func (x *StatusQuery) Reset() {
 	*x = StatusQuery{}
-	mi := &file_proto_atoll_proto_msgTypes[23]
+	mi := &file_proto_atoll_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1721,7 +1833,7 @@ func (x *StatusQuery) String() string {
 func (*StatusQuery) ProtoMessage() {}
 
 func (x *StatusQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[23]
+	mi := &file_proto_atoll_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1734,7 +1846,7 @@ func (x *StatusQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusQuery.ProtoReflect.Descriptor instead.
 func (*StatusQuery) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{23}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *StatusQuery) GetShards() bool {
@@ -1760,7 +1872,7 @@ type Status struct {
 
 func (x *Status) Reset() {
 	*x = Status{}
-	mi := &file_proto_atoll_proto_msgTypes[24]
+	mi := &file_proto_atoll_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1772,7 +1884,7 @@ func (x *Status) String() string {
 func (*Status) ProtoMessage() {}
 
 func (x *Status) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[24]
+	mi := &file_proto_atoll_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1785,7 +1897,7 @@ func (x *Status) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Status.ProtoReflect.Descriptor instead.
 func (*Status) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{24}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Status) GetMember() string {
@@ -1859,7 +1971,7 @@ type PeerStatus struct {
 
 func (x *PeerStatus) Reset() {
 	*x = PeerStatus{}
-	mi := &file_proto_atoll_proto_msgTypes[25]
+	mi := &file_proto_atoll_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1871,7 +1983,7 @@ func (x *PeerStatus) String() string {
 func (*PeerStatus) ProtoMessage() {}
 
 func (x *PeerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[25]
+	mi := &file_proto_atoll_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1884,7 +1996,7 @@ func (x *PeerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerStatus.ProtoReflect.Descriptor instead.
 func (*PeerStatus) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{25}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *PeerStatus) GetMember() string {
@@ -1949,7 +2061,7 @@ type ShardLag struct {
 
 func (x *ShardLag) Reset() {
 	*x = ShardLag{}
-	mi := &file_proto_atoll_proto_msgTypes[26]
+	mi := &file_proto_atoll_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1961,7 +2073,7 @@ func (x *ShardLag) String() string {
 func (*ShardLag) ProtoMessage() {}
 
 func (x *ShardLag) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[26]
+	mi := &file_proto_atoll_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1974,7 +2086,7 @@ func (x *ShardLag) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardLag.ProtoReflect.Descriptor instead.
 func (*ShardLag) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{26}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ShardLag) GetShard() uint32 {
@@ -2080,35 +2192,42 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\x06shards\x18\x02 \x01(\rR\x06shards\x12\x16\n" +
 	"\x06member\x18\x03 \x01(\tR\x06member\x12\x16\n" +
 	"\x06region\x18\x04 \x01(\tR\x06region\x12\x18\n" +
-	"\aversion\x18\x05 \x01(\tR\aversion\"5\n" +
+	"\aversion\x18\x05 \x01(\tR\aversion\"O\n" +
 	"\x05Delta\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\tR\x06member\x12\x14\n" +
-	"\x05event\x18\x02 \x01(\fR\x05event\"\xa7\x01\n" +
+	"\x05event\x18\x02 \x01(\fR\x05event\x12\x18\n" +
+	"\acluster\x18\x03 \x01(\x06R\acluster\"\xc8\x01\n" +
 	"\x06Gossip\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\tR\x06member\x12\x16\n" +
 	"\x06region\x18\x02 \x01(\tR\x06region\x12 \n" +
 	"\vincarnation\x18\x03 \x01(\x04R\vincarnation\x12,\n" +
-	"\x06shards\x18\x04 \x03(\v2\x14.atoll.v1.ShardStateR\x06shards\x12\x1d\n" +
-	"\n" +
-	"cluster_id\x18\x05 \x01(\fR\tclusterId\"d\n" +
+	"\x06shards\x18\x04 \x03(\v2\x14.atoll.v1.ShardStateR\x06shards\x12\x18\n" +
+	"\acluster\x18\x05 \x01(\x06R\acluster\x12\x10\n" +
+	"\x03sum\x18\x06 \x01(\x06R\x03sum\x12\x12\n" +
+	"\x04last\x18\a \x01(\bR\x04last\"d\n" +
 	"\n" +
 	"ShardState\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x16\n" +
 	"\x06vector\x18\x02 \x01(\fR\x06vector\x12\x12\n" +
 	"\x04root\x18\x03 \x01(\fR\x04root\x12\x14\n" +
-	"\x05whole\x18\x04 \x01(\bR\x05whole\"\x95\x01\n" +
+	"\x05whole\x18\x04 \x01(\bR\x05whole\"\xda\x01\n" +
 	"\vSyncRequest\x12'\n" +
 	"\x05fetch\x18\x01 \x01(\v2\x0f.atoll.v1.FetchH\x00R\x05fetch\x12$\n" +
 	"\x04walk\x18\x02 \x01(\v2\x0e.atoll.v1.WalkH\x00R\x04walk\x12/\n" +
-	"\x06status\x18\x03 \x01(\v2\x15.atoll.v1.StatusQueryH\x00R\x06statusB\x06\n" +
-	"\x04what\"\xc2\x01\n" +
+	"\x06status\x18\x03 \x01(\v2\x15.atoll.v1.StatusQueryH\x00R\x06status\x12)\n" +
+	"\x06states\x18\x04 \x01(\v2\x0f.atoll.v1.EmptyH\x00R\x06states\x12\x18\n" +
+	"\acluster\x18\t \x01(\x06R\aclusterB\x06\n" +
+	"\x04what\"\xee\x01\n" +
 	"\n" +
 	"SyncAnswer\x12%\n" +
 	"\x05error\x18\x01 \x01(\v2\x0f.atoll.v1.ErrorR\x05error\x12-\n" +
 	"\afetched\x18\x02 \x01(\v2\x11.atoll.v1.FetchedH\x00R\afetched\x12*\n" +
 	"\x06walked\x18\x03 \x01(\v2\x10.atoll.v1.WalkedH\x00R\x06walked\x12*\n" +
-	"\x06status\x18\x04 \x01(\v2\x10.atoll.v1.StatusH\x00R\x06statusB\x06\n" +
-	"\x04what\"5\n" +
+	"\x06status\x18\x04 \x01(\v2\x10.atoll.v1.StatusH\x00R\x06status\x12*\n" +
+	"\x06states\x18\x05 \x01(\v2\x10.atoll.v1.StatesH\x00R\x06statesB\x06\n" +
+	"\x04what\"6\n" +
+	"\x06States\x12,\n" +
+	"\x06shards\x18\x01 \x03(\v2\x14.atoll.v1.ShardStateR\x06shards\"5\n" +
 	"\x05Fetch\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x16\n" +
 	"\x06vector\x18\x02 \x01(\fR\x06vector\"M\n" +
@@ -2181,7 +2300,7 @@ func file_proto_atoll_proto_rawDescGZIP() []byte {
 }
 
 var file_proto_atoll_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_proto_atoll_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_proto_atoll_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_proto_atoll_proto_goTypes = []any{
 	(Error_Code)(0),     // 0: atoll.v1.Error.Code
 	(*Request)(nil),     // 1: atoll.v1.Request
@@ -2200,18 +2319,19 @@ var file_proto_atoll_proto_goTypes = []any{
 	(*ShardState)(nil),  // 14: atoll.v1.ShardState
 	(*SyncRequest)(nil), // 15: atoll.v1.SyncRequest
 	(*SyncAnswer)(nil),  // 16: atoll.v1.SyncAnswer
-	(*Fetch)(nil),       // 17: atoll.v1.Fetch
-	(*Fetched)(nil),     // 18: atoll.v1.Fetched
-	(*Walk)(nil),        // 19: atoll.v1.Walk
-	(*Range)(nil),       // 20: atoll.v1.Range
-	(*Walked)(nil),      // 21: atoll.v1.Walked
-	(*Part)(nil),        // 22: atoll.v1.Part
-	(*Field)(nil),       // 23: atoll.v1.Field
-	(*StatusQuery)(nil), // 24: atoll.v1.StatusQuery
-	(*Status)(nil),      // 25: atoll.v1.Status
-	(*PeerStatus)(nil),  // 26: atoll.v1.PeerStatus
-	(*ShardLag)(nil),    // 27: atoll.v1.ShardLag
-	nil,                 // 28: atoll.v1.Status.CountersEntry
+	(*States)(nil),      // 17: atoll.v1.States
+	(*Fetch)(nil),       // 18: atoll.v1.Fetch
+	(*Fetched)(nil),     // 19: atoll.v1.Fetched
+	(*Walk)(nil),        // 20: atoll.v1.Walk
+	(*Range)(nil),       // 21: atoll.v1.Range
+	(*Walked)(nil),      // 22: atoll.v1.Walked
+	(*Part)(nil),        // 23: atoll.v1.Part
+	(*Field)(nil),       // 24: atoll.v1.Field
+	(*StatusQuery)(nil), // 25: atoll.v1.StatusQuery
+	(*Status)(nil),      // 26: atoll.v1.Status
+	(*PeerStatus)(nil),  // 27: atoll.v1.PeerStatus
+	(*ShardLag)(nil),    // 28: atoll.v1.ShardLag
+	nil,                 // 29: atoll.v1.Status.CountersEntry
 }
 var file_proto_atoll_proto_depIdxs = []int32{
 	2,  // 0: atoll.v1.Request.operations:type_name -> atoll.v1.Operation
@@ -2228,25 +2348,28 @@ var file_proto_atoll_proto_depIdxs = []int32{
 	8,  // 11: atoll.v1.Answer.results:type_name -> atoll.v1.Result
 	0,  // 12: atoll.v1.Error.code:type_name -> atoll.v1.Error.Code
 	14, // 13: atoll.v1.Gossip.shards:type_name -> atoll.v1.ShardState
-	17, // 14: atoll.v1.SyncRequest.fetch:type_name -> atoll.v1.Fetch
-	19, // 15: atoll.v1.SyncRequest.walk:type_name -> atoll.v1.Walk
-	24, // 16: atoll.v1.SyncRequest.status:type_name -> atoll.v1.StatusQuery
-	10, // 17: atoll.v1.SyncAnswer.error:type_name -> atoll.v1.Error
-	18, // 18: atoll.v1.SyncAnswer.fetched:type_name -> atoll.v1.Fetched
-	21, // 19: atoll.v1.SyncAnswer.walked:type_name -> atoll.v1.Walked
-	25, // 20: atoll.v1.SyncAnswer.status:type_name -> atoll.v1.Status
-	20, // 21: atoll.v1.Walk.ranges:type_name -> atoll.v1.Range
-	22, // 22: atoll.v1.Walked.parts:type_name -> atoll.v1.Part
-	23, // 23: atoll.v1.Part.fields:type_name -> atoll.v1.Field
-	14, // 24: atoll.v1.Status.shards:type_name -> atoll.v1.ShardState
-	26, // 25: atoll.v1.Status.peers:type_name -> atoll.v1.PeerStatus
-	28, // 26: atoll.v1.Status.counters:type_name -> atoll.v1.Status.CountersEntry
-	27, // 27: atoll.v1.PeerStatus.shards:type_name -> atoll.v1.ShardLag
-	28, // [28:28] is the sub-list for method output_type
-	28, // [28:28] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	18, // 14: atoll.v1.SyncRequest.fetch:type_name -> atoll.v1.Fetch
+	20, // 15: atoll.v1.SyncRequest.walk:type_name -> atoll.v1.Walk
+	25, // 16: atoll.v1.SyncRequest.status:type_name -> atoll.v1.StatusQuery
+	3,  // 17: atoll.v1.SyncRequest.states:type_name -> atoll.v1.Empty
+	10, // 18: atoll.v1.SyncAnswer.error:type_name -> atoll.v1.Error
+	19, // 19: atoll.v1.SyncAnswer.fetched:type_name -> atoll.v1.Fetched
+	22, // 20: atoll.v1.SyncAnswer.walked:type_name -> atoll.v1.Walked
+	26, // 21: atoll.v1.SyncAnswer.status:type_name -> atoll.v1.Status
+	17, // 22: atoll.v1.SyncAnswer.states:type_name -> atoll.v1.States
+	14, // 23: atoll.v1.States.shards:type_name -> atoll.v1.ShardState
+	21, // 24: atoll.v1.Walk.ranges:type_name -> atoll.v1.Range
+	23, // 25: atoll.v1.Walked.parts:type_name -> atoll.v1.Part
+	24, // 26: atoll.v1.Part.fields:type_name -> atoll.v1.Field
+	14, // 27: atoll.v1.Status.shards:type_name -> atoll.v1.ShardState
+	27, // 28: atoll.v1.Status.peers:type_name -> atoll.v1.PeerStatus
+	29, // 29: atoll.v1.Status.counters:type_name -> atoll.v1.Status.CountersEntry
+	28, // 30: atoll.v1.PeerStatus.shards:type_name -> atoll.v1.ShardLag
+	31, // [31:31] is the sub-list for method output_type
+	31, // [31:31] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_proto_atoll_proto_init() }
@@ -2271,11 +2394,13 @@ func file_proto_atoll_proto_init() {
 		(*SyncRequest_Fetch)(nil),
 		(*SyncRequest_Walk)(nil),
 		(*SyncRequest_Status)(nil),
+		(*SyncRequest_States)(nil),
 	}
 	file_proto_atoll_proto_msgTypes[15].OneofWrappers = []any{
 		(*SyncAnswer_Fetched)(nil),
 		(*SyncAnswer_Walked)(nil),
 		(*SyncAnswer_Status)(nil),
+		(*SyncAnswer_States)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2283,7 +2408,7 @@ func file_proto_atoll_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_atoll_proto_rawDesc), len(file_proto_atoll_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   28,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

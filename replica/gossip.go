@@ -1,0 +1,238 @@
+package replica
+
+import (
+	"cmp"
+	"context"
+	"hash/fnv"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/atolldb/atoll/antientropy"
+	"github.com/atolldb/atoll/crdt"
+	pb "github.com/atolldb/atoll/proto"
+	"github.com/atolldb/atoll/transport"
+)
+
+const (
+	// tickInterval is how often the planner is asked what to do.
+	tickInterval = 20 * time.Millisecond
+	// gossipBytes is about where one message ends and the next begins.
+	gossipBytes = 256 << 10
+	// maxPeers bounds how many members are remembered.
+	maxPeers = 1024
+)
+
+// peers is what is known of the other members.
+type peers struct {
+	mu      sync.Mutex
+	planner *antientropy.Planner
+	known   map[string]*peer
+	ask     []string // whose states are to be asked for
+}
+
+type peer struct {
+	region      string
+	incarnation uint64
+	heard       time.Time
+	said        ledger // what of it was heard
+	asked       bool   // a question for all of its states is under way
+}
+
+func newPeers(p *antientropy.Planner) *peers {
+	return &peers{planner: p, known: map[string]*peer{}}
+}
+
+// ledger is what one member has said of its shards: a hash of each state, and
+// their sum. Speaker and listener each keep one. Gossip gets lost, and a shard
+// that changes no more is not spoken of again: that the sums differ is how the
+// listener knows.
+type ledger struct {
+	hashes map[int]uint64
+	sum    uint64
+}
+
+// enter notes the state of a shard and says whether it is new.
+func (l *ledger) enter(s *pb.ShardState) bool {
+	if l.hashes == nil {
+		l.hashes = map[int]uint64{}
+	}
+	h := fnv.New64a()
+	// Writing to a hash does not fail.
+	_, _ = h.Write(marshal(&pb.ShardState{Shard: s.GetShard(), Whole: s.GetWhole()}))
+	_, _ = h.Write(s.GetVector())
+	_, _ = h.Write(s.GetRoot())
+	shard, hash := int(s.GetShard()), h.Sum64()
+	was := l.hashes[shard]
+	l.hashes[shard] = hash
+	l.sum += hash - was
+	return hash != was
+}
+
+// gossip tells the others what this member has, and acts on what they tell,
+// until the replica stops.
+func (r *Replica) gossip() {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel() // ends the tasks under way
+	ticks := time.NewTicker(tickInterval)
+	defer ticks.Stop()
+	seen := make([]*antientropy.State, len(r.shards)) // when last announced
+	var said ledger
+	var next time.Time
+	for {
+		if now := r.options.Now(); r.announceNow.CompareAndSwap(true, false) || !now.Before(next) {
+			r.announce(seen, &said)
+			next = now.Add(r.options.GossipInterval)
+		}
+		r.peers.mu.Lock()
+		tasks := r.peers.planner.Tick(r.options.Now(), r.State)
+		questions := r.peers.questions()
+		r.peers.mu.Unlock()
+		for _, t := range tasks {
+			r.tasksWG.Go(func() { r.repair(ctx, t) })
+		}
+		for _, member := range questions {
+			r.tasksWG.Go(func() { r.askStates(ctx, member) })
+		}
+		select {
+		case <-ticks.C:
+		case <-r.stopping:
+			return
+		}
+	}
+}
+
+// announce publishes the shards that changed since they were last seen, and
+// the sum of all that was said.
+func (r *Replica) announce(seen []*antientropy.State, said *ledger) {
+	n := r.network.Load()
+	message := &pb.Gossip{
+		Member: r.options.Member, Region: r.options.Region, Incarnation: r.incarnation, Cluster: r.cluster,
+	}
+	bytes := 0
+	publish := func() {
+		if err := n.transport.Publish(transport.Gossip, marshal(message)); err != nil {
+			r.counters.unsent.Add(1)
+		}
+		message.Shards, bytes = nil, 0
+	}
+	for i, s := range r.shards {
+		state := s.published.Load()
+		if state == seen[i] {
+			continue
+		}
+		seen[i] = state
+		encoded := state.Message(i)
+		if !said.enter(encoded) {
+			continue
+		}
+		message.Shards = append(message.Shards, encoded)
+		if bytes += 64 + len(encoded.Vector); bytes > gossipBytes {
+			publish()
+		}
+	}
+	message.Sum, message.Last = said.sum, true
+	publish()
+}
+
+// Announce has the member tell the others soon what it has, as after a link
+// was down.
+func (r *Replica) Announce() { r.announceNow.Store(true) }
+
+// isForeign counts what comes from a member of another cluster.
+func (r *Replica) isForeign(cluster uint64) bool {
+	if cluster == r.cluster {
+		return false
+	}
+	if r.counters.foreign.Add(1) == 1 {
+		r.log.Error("a member of another cluster, or with another secret, is on this network; it is not listened to")
+	}
+	return true
+}
+
+// receiveGossip takes in what another member says of itself.
+func (r *Replica) receiveGossip(m transport.Message) {
+	var g pb.Gossip
+	if err := proto.Unmarshal(m.Data, &g); err != nil || !namePattern.MatchString(g.GetMember()) || !namePattern.MatchString(g.GetRegion()) {
+		r.counters.malformed.Add(1)
+		return
+	}
+	if r.isForeign(g.GetCluster()) {
+		return
+	}
+	if g.GetMember() == r.options.Member {
+		if g.GetIncarnation() != r.incarnation {
+			r.counters.namesakes.Add(1)
+			r.log.Error("another process runs under this member's name: stop one of the two", "member", g.GetMember())
+		}
+		return
+	}
+	r.peers.mu.Lock()
+	defer r.peers.mu.Unlock()
+	known, ok := r.peers.known[g.GetMember()]
+	if !ok {
+		if len(r.peers.known) >= maxPeers {
+			r.counters.malformed.Add(1)
+			return
+		}
+		known = &peer{}
+		r.peers.known[g.GetMember()] = known
+	}
+	known.region, known.heard = g.GetRegion(), r.options.Now()
+	if known.incarnation != g.GetIncarnation() {
+		known.incarnation, known.said = g.GetIncarnation(), ledger{}
+	}
+	r.hear(g.GetMember(), known, g.GetShards())
+	if g.GetLast() && known.said.sum != g.GetSum() {
+		r.peers.ask = append(r.peers.ask, g.GetMember())
+	}
+}
+
+// hear takes in the states of a peer's shards. It is called with the lock of
+// peers held.
+func (r *Replica) hear(member string, known *peer, states []*pb.ShardState) {
+	rank := cmp.Compare(known.region, r.options.Region)
+	for _, encoded := range states {
+		state, err := antientropy.DecodeState(encoded)
+		if err != nil || int(encoded.GetShard()) >= len(r.shards) {
+			r.counters.malformed.Add(1)
+			continue
+		}
+		known.said.enter(encoded)
+		s := r.shards[encoded.GetShard()]
+		r.peers.planner.Advertise(member, rank*rank, s.index, state)
+		if own := crdt.Actor(s.writer.Load()); state.Vector[own] > r.State(s.index).Vector[own] {
+			r.loop(s).offer(task{shard: s, claim: crdt.Dot{Actor: own, Seq: state.Vector[own]}, done: ignore})
+		}
+	}
+}
+
+// questions returns the members to ask for all of their states now.
+func (p *peers) questions() []string {
+	var members []string
+	for _, member := range p.ask {
+		if known := p.known[member]; !known.asked {
+			known.asked = true
+			members = append(members, member)
+		}
+	}
+	p.ask = nil
+	return members
+}
+
+// askStates asks a member for the states of all of its shards.
+func (r *Replica) askStates(ctx context.Context, member string) {
+	answer, err := r.ask(ctx, member, &pb.SyncRequest{What: &pb.SyncRequest_States{States: &pb.Empty{}}})
+	r.peers.mu.Lock()
+	defer r.peers.mu.Unlock()
+	known := r.peers.known[member]
+	known.asked = false
+	if err != nil {
+		if ctx.Err() == nil {
+			r.counters.repairErrors.Add(1)
+		}
+		return // the next gossip asks again
+	}
+	r.hear(member, known, answer.GetStates().GetShards())
+}
