@@ -55,10 +55,8 @@ func (r *Replica) Status(shards bool) *pb.Status {
 		known := r.peers.known[name]
 		p := &pb.PeerStatus{Member: name, Region: known.region, SilentMs: now.Sub(known.heard).Milliseconds()}
 		for i := range r.shards {
-			theirs, ok := r.peers.planner.Advertised(name, i)
-			if !ok {
-				continue
-			}
+			// A shard that the peer has not spoken of yet counts as empty there.
+			theirs, _ := r.peers.planner.Advertised(name, i)
 			if lag := shardLag(snap, i, r.State(i), theirs, now); lag != nil {
 				p.LagEvents += lag.LagEvents
 				p.BehindEvents += lag.BehindEvents
