@@ -195,10 +195,8 @@ func TestLostHistoryByOtherWays(t *testing.T) {
 			}
 			m.idle()
 			h.converge()
-			m.stop()
 			m.disk = m.disk.prefix(t, 5)
-			m.open()
-			m.network.Store(&network{transport: h.wire})
+			h.restart(m)
 			learn(h, m)
 			m.do(incr("{h}a", 1))
 			h.converge()

@@ -16,6 +16,7 @@ import (
 	"github.com/atolldb/atoll/internal/store"
 	"github.com/atolldb/atoll/internal/store/memstore"
 	pb "github.com/atolldb/atoll/proto"
+	"github.com/atolldb/atoll/transport"
 	"github.com/atolldb/atoll/transport/memnet"
 )
 
@@ -56,6 +57,7 @@ type member struct {
 	options Options
 	disk    *disk
 	end     *memnet.Member
+	wrap    func(transport.Transport) transport.Transport // nil: as it is
 }
 
 func newCluster(t testing.TB, options memnet.Options) *cluster {
@@ -116,7 +118,11 @@ func (m *member) meet() {
 	end, err := m.cluster.network.Join(m.options.Region, m.options.Member)
 	if err == nil {
 		m.end = end
-		err = m.Start(end)
+		if m.wrap == nil {
+			err = m.Start(end)
+		} else {
+			err = m.Start(m.wrap(end))
+		}
 	}
 	if err != nil {
 		m.cluster.t.Fatal(err)

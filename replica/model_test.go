@@ -80,12 +80,22 @@ func newHistory(t *testing.T, random *rand.Rand) *history {
 		m := &member{cluster: c, options: testOptions(name), disk: &disk{Store: memstore.New()}}
 		actors := rand.New(rand.NewPCG(random.Uint64(), 0)) // drawn from by one loop
 		m.options.NewActor = func() crdt.Actor { return crdt.Actor(actors.Uint64()) }
-		m.open()
-		m.network.Store(&network{transport: h.wire}) // without Start nothing happens by itself
+		h.open(m)
 		h.wire.members[transport.Sync(name)] = m
 		h.members = append(h.members, m)
 	}
 	return h
+}
+
+// open opens a member so that nothing happens by itself: without Start.
+func (h *history) open(m *member) {
+	m.open()
+	m.network.Store(&network{transport: h.wire})
+}
+
+func (h *history) restart(m *member) {
+	m.stop()
+	h.open(m)
 }
 
 func (h *history) close() {

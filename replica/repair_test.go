@@ -1,0 +1,312 @@
+package replica
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/atolldb/atoll/crdt"
+	"github.com/atolldb/atoll/internal/store"
+	"github.com/atolldb/atoll/transport"
+	"github.com/atolldb/atoll/transport/memnet"
+)
+
+// What was missed a while is fetched from the log; no walk is needed.
+func TestGapIsFetched(t *testing.T) {
+	c, eu, us, _ := three(t, nil)
+	eu.do(incr("c", 1))
+	c.converge()
+	c.network.CutRegion("us")
+	for i := range 200 {
+		eu.do(incr("c", 1), add("{c}s", fmt.Sprint(i)))
+		us.do(incr("c", 1))
+	}
+	c.network.RestoreRegion("us")
+	c.converge()
+	for _, m := range c.members {
+		n := m.Counters()
+		if n["walks"] != 0 || m != eu && m != us && n["events_fetched"] < 200 || m.number(count("c")) != 401 {
+			t.Errorf("%s: the counter is %d; %v", m.options.Member, m.number(count("c")), n)
+		}
+	}
+}
+
+// One event that was lost shows by the next, and is fetched.
+func TestLostEventIsFetched(t *testing.T) {
+	c := newCluster(t, memnet.Options{})
+	silent := func(o *Options) { o.GossipInterval = time.Hour }
+	eu, us := c.start("eu", silent), c.start("us", silent)
+	eu.do(incr("c", 1))
+	c.converge()
+	c.network.Cut("eu", "us")
+	eu.do(incr("c", 1))
+	c.network.Restore("eu", "us")
+	eu.do(incr("c", 1))
+	c.converge()
+	if n := us.Counters(); n["events_fetched"] == 0 || n["walks"] != 0 {
+		t.Errorf("%v", n)
+	}
+}
+
+// What the log has forgotten is walked over.
+func TestLongAbsenceIsWalked(t *testing.T) {
+	c := newCluster(t, memnet.Options{})
+	eu, us := c.start("eu", shortLog), c.start("us", shortLog)
+	eu.fill("s", names(500, "e"))
+	c.converge()
+	c.network.CutRegion("us")
+	for i := range 20 {
+		eu.do(remove("s", fmt.Sprintf("e-%06d", i)), incr("{s}c", 1))
+		us.do(add("s", fmt.Sprintf("e-%06d", i+10)), incr("{s}c", 1))
+	}
+	c.network.RestoreRegion("us")
+	c.settle()
+	for _, m := range c.members {
+		// eu removed 0 to 19, us has added 10 to 29 again.
+		if n := m.Counters(); n["walks"] == 0 || m.number(card("s")) != 490 || m.number(count("{s}c")) != 40 {
+			t.Errorf("%s: %d elements, counter %d; %v", m.options.Member, m.number(card("s")), m.number(count("{s}c")), n)
+		}
+	}
+}
+
+// picky is a transport that loses some of what is published.
+type picky struct {
+	transport.Transport
+	lose func(subject string) bool
+}
+
+func (p picky) Publish(subject string, data []byte) error {
+	if p.lose(subject) {
+		return nil
+	}
+	return p.Transport.Publish(subject, data)
+}
+
+// With all events and most gossip lost, members still catch up.
+func TestGossipIsLost(t *testing.T) {
+	random := seeded(t)
+	var mu sync.Mutex
+	lose := func(subject string) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return subject != transport.Gossip || random.IntN(10) > 0
+	}
+	c := newCluster(t, memnet.Options{})
+	for _, name := range []string{"eu", "us"} {
+		m := &member{cluster: c, options: testOptions(name), disk: &disk{Store: newMemory()}}
+		m.wrap = func(end transport.Transport) transport.Transport { return picky{end, lose} }
+		m.options.GossipInterval = time.Millisecond
+		m.open()
+		m.meet()
+		c.members = append(c.members, m)
+	}
+	for i := range 100 {
+		c.members[i%2].do(incr(fmt.Sprint("k", i%30), 1))
+	}
+	c.converge()
+}
+
+// A new member hears of everything, although nothing changes any more, and so
+// does one that was restarted, or out of reach.
+func TestNewcomerHearsAll(t *testing.T) {
+	c := newCluster(t, memnet.Options{})
+	eu := c.start("eu", nil)
+	write := func() {
+		for shard := range testShards {
+			eu.do(incr(keyIn(shard, "k", 0), 1))
+		}
+	}
+	write()
+	us := c.start("us", nil)
+	c.converge()
+	us.stop()
+	write()
+	us.open()
+	us.meet()
+	c.converge()
+	c.network.Cut("eu", "us")
+	write()
+	said := c.network.Traffic(transport.Gossip).Lost
+	eventually(t, "gossip of it is lost", func() bool { return c.network.Traffic(transport.Gossip).Lost > said+5 })
+	c.network.Restore("eu", "us")
+	c.converge()
+	if n := us.Counters()["walks"]; n != 0 {
+		t.Errorf("%d walks", n)
+	}
+}
+
+// A walk that ends half-way leaves a copy that can be used: ranges are ahead
+// of its vector, writes and deletes go on, and a later walk does the rest.
+func TestWalkHalfWay(t *testing.T) {
+	h := newHistory(t, seeded(t))
+	defer h.close()
+	eu, us := h.members[0], h.members[1]
+	elements := names(20_000, "e")
+	eu.fill("{h}big", elements)
+	eu.do(incr("{h}c", 5))
+	eu.idle()
+	h.ask(us, 1, func() error { return us.walk(t.Context(), "eu", historyShard) })
+	state := us.State(historyShard)
+	if n := us.number(card("{h}big")); state.Whole || len(state.Vector) != 0 || n == 0 || n >= 20_000 {
+		t.Fatalf("half-way: %d elements, %+v", n, state)
+	}
+	audit(t, us.disk, us.options)
+	h.restart(us)
+	if got := us.State(historyShard); got.Whole || got.Root != state.Root {
+		t.Errorf("after a restart: %+v, before %+v", got, state)
+	}
+
+	us.do(add("{h}big", "mine"), incr("{h}c", 1), set("{h}r", "mine"))
+	if n := us.number(remove("{h}big", us.elements("{h}big")[0])); n != 1 {
+		t.Errorf("removed %d", n)
+	}
+	before := us.elements("{h}big")
+	if _, err := us.try(del("{h}big", 0)); err != nil {
+		t.Fatal(err)
+	}
+	if n := us.number(card("{h}big")); n != 0 {
+		t.Errorf("%d elements after a delete", n)
+	}
+	eu.do(add("{h}big", "theirs"), remove("{h}big", elements[0]))
+	us.idle()
+	eu.idle()
+	h.converge()
+	for _, m := range h.members {
+		got := m.elements("{h}big")
+		for _, e := range got {
+			if slices.Contains(before, e) {
+				t.Fatalf("%s: %q was deleted and is there", m.options.Member, e)
+			}
+		}
+		if n := len(got); n < 20_000-len(before)-1 || !slices.Contains(got, "theirs") || m.number(count("{h}c")) != 6 {
+			t.Errorf("%s: %d elements, of %d some %d were deleted", m.options.Member, n, 20_000, len(before))
+		}
+	}
+}
+
+// A delete that would have to name too much is refused until the copy has
+// caught up.
+func TestDeleteWhileFarAhead(t *testing.T) {
+	h := newHistory(t, seeded(t))
+	defer h.close()
+	eu, us := h.members[0], h.members[1]
+	for some := range slices.Chunk(names(400, strings.Repeat("long", 4000)), 50) {
+		eu.do(add("{h}big", some...))
+	}
+	eu.idle()
+	h.ask(us, 8, func() error { return us.walk(t.Context(), "eu", historyShard) })
+	if us.State(historyShard).Whole {
+		t.Fatal("nothing is ahead")
+	}
+	if _, err := us.try(del("{h}big", 0)); err == nil || !strings.Contains(err.Error(), "catching up") {
+		t.Errorf("a delete of too much that is ahead: %v", err)
+	}
+	us.do(incr("{h}c", 1))
+	us.idle()
+	h.converge()
+	us.do(del("{h}big", 0))
+	us.idle()
+	h.converge()
+	if n := eu.number(card("{h}big")); n != 0 {
+		t.Errorf("%d elements are left", n)
+	}
+}
+
+// Walks go on while everybody writes; what changes between comparing and
+// joining is compared again.
+func TestWritesDuringWalks(t *testing.T) {
+	random := seeded(t)
+	c := newCluster(t, memnet.Options{Link: memnet.Link{Delay: time.Millisecond}})
+	eu := c.start("eu", shortLog)
+	eu.fill("{h}s", names(scaled(30_000, 5_000), "e"))
+	for i := range 2000 {
+		eu.do(incr(fmt.Sprint("{h}", i), 1))
+	}
+	var writers sync.WaitGroup
+	write := func(m *member) {
+		seed := random.IntN(1000)
+		writers.Go(func() {
+			for i := seed; i < seed+scaled(2000, 300); i++ {
+				m.do(incr(fmt.Sprint("{h}", i*7%2000), 1), add("{h}s", fmt.Sprintf("e-%06d", i*31%40_000)),
+					remove("{h}s", fmt.Sprintf("e-%06d", i*17%40_000)))
+			}
+		})
+	}
+	write(eu)
+	us := c.start("us", shortLog)
+	write(us)
+	eventually(t, "the newcomer has much of it", func() bool { return us.Counters()["fields_pulled"] > 2000 })
+	ap := c.start("ap", shortLog)
+	eventually(t, "the next one, too", func() bool { return ap.Counters()["fields_pulled"] > 2000 })
+	writers.Wait()
+	c.settle()
+	t.Logf("us: %v", us.Counters())
+}
+
+// Two copies that heard the same and differ: that cannot be, is noticed and
+// counted, and neither takes from the other.
+func TestDivergence(t *testing.T) {
+	c := newCluster(t, memnet.Options{})
+	eu, us := c.start("eu", nil), c.start("us", nil)
+	for i := range 50 {
+		eu.do(incr(fmt.Sprint("{d}", i), 1))
+	}
+	c.converge()
+	us.stop()
+	us.plant(counterField("{d}7"), crdt.Contribution{N: 8, Total: 1000}, true)
+	us.open()
+	us.meet()
+	for _, m := range c.members {
+		eventually(t, "the divergence is noticed", func() bool {
+			n := m.Counters()
+			return n["divergences"] > 0 && n["repair_errors"] > 0
+		})
+		m.do(incr("{d}8", 1)) // everything else goes on
+	}
+	eventually(t, "vectors are equal", func() bool {
+		return eu.State(shardOf("{d}")).Vector.Compare(us.State(shardOf("{d}")).Vector) == crdt.Equal
+	})
+	if a, b := eu.number(count("{d}7")), us.number(count("{d}7")); a != 1 || b != 1000 {
+		t.Errorf("the counters are %d and %d, were 1 and 1000", a, b)
+	}
+	if a, b := eu.number(count("{d}8")), us.number(count("{d}8")); a != 3 || b != 3 {
+		t.Errorf("counters beside it are %d and %d, want 3", a, b)
+	}
+	eventually(t, "the status says so", func() bool {
+		s := us.Status(false).Peers
+		return len(s) == 1 && len(s[0].Shards) == 1 && s[0].Shards[0].Diverged
+	})
+}
+
+// plant replaces the payload of a field's only entry behind the engine's back,
+// with the digests if consistent.
+func (m *member) plant(id crdt.FieldID, p crdt.Payload, consistent bool) {
+	t := m.cluster.t
+	shard, at := shardOf(id.Key), id.Position()
+	snap := m.disk.Snapshot()
+	defer snap.Close()
+	es, err := readField(snap, shard, at)
+	if err != nil || len(es) != 1 {
+		t.Fatal(es, err)
+	}
+	before := m.hasher.Entry(string(at), es[0].AppendTo(nil))
+	es[0].Payload = p
+	after := m.hasher.Entry(string(at), es[0].AppendTo(nil))
+	var b store.Batch
+	b.Put(entryKey(shard, at), es.AppendTo(nil))
+	if consistent {
+		leaf, err := readLeaf(snap, shard, leafOf(at))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.Put(leafKey(shard, leafOf(at)), leaf.Sub(before).Add(after).AppendTo(nil))
+		s := m.shards[shard]
+		b.Put(vectorKey(shard), s.encode(s.actor, s.heard, s.root.Sub(before).Add(after)))
+	}
+	if err := m.disk.Store.Commit(&b); err != nil {
+		t.Fatal(err)
+	}
+}
