@@ -112,8 +112,9 @@ func JoinEntries(mine, theirs Entries, mineHeard, theirsHeard VersionVector) Ent
 	return out
 }
 
-// heardBy says whether the entries are of events that v covers.
-func (es Entries) heardBy(v VersionVector) bool {
+// HeardBy says whether the entries, as they are, are the effect of events that
+// v covers.
+func (es Entries) HeardBy(v VersionVector) bool {
 	return !slices.ContainsFunc(es, func(e Entry) bool {
 		c, _ := e.Payload.(Contribution)
 		return e.Dot.Seq > v[e.Dot.Actor] || c.N > v[e.Dot.Actor]

@@ -151,7 +151,7 @@ func (s *State) UnmarshalBinary(b []byte) error {
 		return err
 	}
 	for at, es := range fields {
-		if !es.heardBy(heard.At(at)) {
+		if !es.HeardBy(heard.At(at)) {
 			return fmt.Errorf("decoding state: %w: an entry of an event that was not heard", ErrInvalid)
 		}
 	}

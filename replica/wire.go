@@ -155,10 +155,8 @@ func decodeWalkedField(shard, shards int, f *pb.Field, heard crdt.VersionVector)
 	if err != nil {
 		return crdt.FieldEntries{}, err
 	}
-	for _, e := range es {
-		if !heard.Covers(e.Dot) {
-			return crdt.FieldEntries{}, fmt.Errorf("%w: entry %s of an event that was not heard", crdt.ErrInvalid, e.Dot)
-		}
+	if !es.HeardBy(heard) {
+		return crdt.FieldEntries{}, fmt.Errorf("%w: an entry of an event that was not heard", crdt.ErrInvalid)
 	}
 	if len(es) == 0 {
 		return crdt.FieldEntries{}, fmt.Errorf("%w: a field without entries", crdt.ErrInvalid)
