@@ -3,6 +3,7 @@
 //
 //	config.go   Config: fields, defaults, files, checks
 //	server.go   Start, Close, Client
+//	links.go    what to do when others come into reach
 //
 // An embedded member is a full member: it replicates with the others, and
 // Client serves it by function calls, without the network.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"sync"
 	"syscall"
 
 	"github.com/atolldb/atoll/client"
@@ -26,6 +27,9 @@ type Server struct {
 	store   store.Store
 	network *nats.Server
 	replica *replica.Replica
+
+	closing chan struct{} // closed first
+	tasks   sync.WaitGroup
 }
 
 // Start starts a member and returns once it serves its region. Other regions
@@ -42,7 +46,7 @@ func Start(ctx context.Context, c Config, log *slog.Logger) (*Server, error) {
 	if err := c.prepareData(); err != nil {
 		return nil, err
 	}
-	s := &Server{config: c}
+	s := &Server{config: c, closing: make(chan struct{})}
 	s.store, err = badgerstore.Open(badgerstore.Options{
 		Dir: c.Data, Durability: badgerstore.Durability(c.Durability), Logger: log,
 	})
@@ -82,12 +86,18 @@ func (s *Server) start(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	return engine.Start(s.network)
+	if err := engine.Start(s.network); err != nil {
+		return err
+	}
+	s.tasks.Go(s.watchLinks)
+	return nil
 }
 
 // Close stops the member: it serves no more, ends what is under way, and
 // releases the data directory. It may be called once.
 func (s *Server) Close() error {
+	close(s.closing)
+	s.tasks.Wait()
 	var errs []error
 	if s.replica != nil {
 		errs = append(errs, s.replica.Close())

@@ -16,6 +16,7 @@ import (
 	"github.com/atolldb/atoll/client"
 	"github.com/atolldb/atoll/internal/ring"
 	"github.com/atolldb/atoll/internal/store"
+	"github.com/atolldb/atoll/internal/wan"
 	pb "github.com/atolldb/atoll/proto"
 	"github.com/atolldb/atoll/replica"
 	"github.com/atolldb/atoll/server"
@@ -254,6 +255,48 @@ func servedBy(t *testing.T, conn transport.Transport, key string) string {
 		t.Fatalf("%v, %v", err, answer.GetError())
 	}
 	return answer.GetMember()
+}
+
+// TestShortCut: what was lost while regions could not reach each other is made
+// up for when they can, and not when gossip happens to come round to it.
+func TestShortCut(t *testing.T) {
+	network, err := wan.New("eu", "us")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer network.Close()
+	dir := t.TempDir()
+	var members []*server.Server
+	for _, region := range []string{"eu", "us"} {
+		c := alone(filepath.Join(dir, region))
+		c.Region, c.Regions = region, network.Addresses()
+		c.GatewayAdvertise = c.Regions[region][0]
+		delete(c.Regions, region)
+		c.GossipInterval = time.Hour
+		s := start(t, c)
+		defer stop(t, s)
+		network.Attach(region, s.Addresses().Gateway)
+		members = append(members, s)
+	}
+	ctx := t.Context()
+	elements := func(s *server.Server, n int) func() bool {
+		return func() bool {
+			got, err := s.Client().Set("written").Len(ctx)
+			return err == nil && got == n
+		}
+	}
+	for round := range 2 {
+		for _, s := range members {
+			if _, err := s.Client().Set("written").Add(ctx, fmt.Sprint(s.Config().Region, round)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		network.Heal("us")
+		for _, s := range members {
+			eventually(t, s.Config().Region+" has it all", elements(s, 2*(round+1)))
+		}
+		network.Cut("us", wan.Reset)
+	}
 }
 
 func TestTwoMembersAndTwoRegions(t *testing.T) {
