@@ -3,6 +3,7 @@ package replica
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/atolldb/atoll/crdt"
@@ -248,7 +249,9 @@ func (g *group) failed(c *change) {
 // unavailable turns an error of the disk into ErrUnavailable, and leaves those
 // that the caller has caused as they are.
 func unavailable(err error) error {
-	caused := errors.Is(err, crdt.ErrInvalid) || errors.Is(err, crdt.ErrOverflow) || errors.Is(err, ErrBusy)
+	caused := slices.ContainsFunc([]error{crdt.ErrInvalid, crdt.ErrOverflow, ErrBusy, ErrWrongShard}, func(is error) bool {
+		return errors.Is(err, is)
+	})
 	if err == nil || caused && !errors.Is(err, store.ErrCorrupt) {
 		return err
 	}

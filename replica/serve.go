@@ -78,6 +78,8 @@ func (r *Replica) serveRequest(ctx context.Context, m transport.Message) ([]byte
 	var answer *pb.Answer
 	if err == nil {
 		answer, err = r.Do(ctx, shard, &request)
+	} else {
+		r.counters.malformed.Add(1)
 	}
 	if err != nil {
 		answer = &pb.Answer{Error: EncodeError(err), Member: r.options.Member}
@@ -115,6 +117,9 @@ func (r *Replica) serveSync(_ context.Context, m transport.Message) ([]byte, err
 	var request pb.SyncRequest
 	answer := &pb.SyncAnswer{}
 	err := proto.Unmarshal(m.Data, &request)
+	if err != nil {
+		err = fmt.Errorf("%w: question: %w", crdt.ErrInvalid, err)
+	}
 	if _, open := request.GetWhat().(*pb.SyncRequest_Status); err == nil && !open && r.isForeign(request.GetCluster()) {
 		err = fmt.Errorf("%w: a question of a member of another cluster, or with another secret", crdt.ErrInvalid)
 	}
@@ -136,7 +141,10 @@ func (r *Replica) serveSync(_ context.Context, m transport.Message) ([]byte, err
 			err = fmt.Errorf("%w: a question that this member does not know", crdt.ErrInvalid)
 		}
 	}
-	if err != nil {
+	if err = unavailable(err); err != nil {
+		if !errors.Is(err, ErrUnavailable) {
+			r.counters.malformed.Add(1)
+		}
 		answer = &pb.SyncAnswer{Error: EncodeError(err)}
 	}
 	return marshal(answer), nil

@@ -75,7 +75,7 @@ func decodeRanges(in []*pb.Range) ([]antientropy.Range, error) {
 	for i, r := range in {
 		digest, err := merkle.Decode(r.GetDigest())
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w: range: %w", crdt.ErrInvalid, err)
 		}
 		out[i] = antientropy.Range{Lo: crdt.Position(r.GetLow()), Hi: decodeEnd(r.GetHigh()), Digest: digest}
 		if out[i].Lo >= out[i].Hi || i > 0 && out[i].Lo < out[i-1].Hi {
