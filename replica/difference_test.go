@@ -90,8 +90,8 @@ func TestBytesInsideOneLeaf(t *testing.T) {
 
 	t.Logf("%d elements: a full transfer takes %d bytes; three that differ take %d bytes, %.2f %%",
 		len(elements), full, part, 100*float64(part)/float64(full))
-	if part*100 > full {
-		t.Errorf("a walk takes %d bytes, more than 1 %% of the %d of a full transfer", part, full)
+	if part > 30_000 {
+		t.Errorf("a walk takes %d bytes for three elements", part)
 	}
 	if r := us.do(card("set"), has("set", elements[7]), has("set", "new"), has("set", elements[77])); r[0].Number != int64(len(elements)) ||
 		r[1].Flag || !r[2].Flag || !r[3].Flag {
