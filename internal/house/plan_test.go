@@ -85,7 +85,7 @@ func atoll() plan {
 		}},
 		{"faces", false, []string{"client", "internal/resp", "internal/dashboard", "internal/metrics"}},
 		{"assembly", true, []string{
-			"server", "internal/sim", "internal/wan", "internal/demo", "internal/house",
+			"server", "internal/cluster", "internal/sim", "internal/wan", "internal/demo", "internal/house",
 			"cmd/crdtd", "cmd/crdtctl", "examples/...",
 		}},
 	}}
@@ -130,6 +130,8 @@ func atoll() plan {
 			"a program that links the client does not link a database"},
 		{[]string{"server/...", "internal/wan/..."}, []string{"internal/demo/...", "internal/sim/..."}, nil,
 			"what is shipped does not contain its own show or simulator"},
+		{[]string{"server/...", "client/...", "cmd/...", "internal/demo/...", "examples/..."}, []string{"internal/cluster/..."}, nil,
+			"internal/cluster builds crdtd and kills it, which is for tests: programs embed a member instead"},
 	}
 	p.libraries = []library{
 		{"github.com/dgraph-io/badger/v4/...", []string{"internal/store/badgerstore/..."},

@@ -1,0 +1,43 @@
+//go:build unix
+
+package cluster_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/atolldb/atoll/internal/cluster"
+)
+
+// TestPause: while a member stands still, with all its connections open, the
+// others go on; when it goes on, it catches up.
+func TestPause(t *testing.T) {
+	t.Parallel()
+	c := layOut(t)
+	eu, us, ap := c.Members[0], c.Members[1], c.Members[2]
+	start(t, c.Members...)
+	b := newBook()
+	fill(t, ap, b, "before", 20)
+	converge(t, eu)
+	if err := ap.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	// Longer than it takes the others to give up on its connections, in the
+	// course of which they must not wait for it.
+	for n, began := 0, time.Now(); time.Since(began) < 4*time.Second; n++ {
+		m := []*cluster.Member{eu, us}[n%2]
+		round := time.Now()
+		fill(t, m, b, fmt.Sprint("paused-", n), 20)
+		if took := time.Since(round); took > 3*time.Second {
+			t.Errorf("60 writes in %s took %v", m.Region, took)
+		}
+	}
+	resumed := time.Now()
+	if err := ap.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	converge(t, eu)
+	t.Logf("converged %v after it went on", since(resumed))
+	checkBook(t, c, b)
+}
