@@ -27,8 +27,8 @@ type Part struct {
 	Range
 	// Heard is what the range had heard. Parts may share it.
 	Heard crdt.VersionVector
-	// Complete says that Fields holds all fields of the range; Digest is not
-	// set then.
+	// Complete says that Fields holds all fields of the range. Digest, if set
+	// then, is what they must add up to: it was not computed from them.
 	Complete bool
 	Fields   []crdt.FieldEntries
 }
@@ -86,14 +86,14 @@ func (a *answer) add(asked Range, heard crdt.VersionVector) error {
 		a.append(Part{Range: asked, Heard: heard})
 		return nil
 	case own.Count <= fewEntries || asked.Digest.Count == 0:
-		return a.fields(asked.Lo, asked.Hi, heard)
+		return a.fields(Range{asked.Lo, asked.Hi, own}, heard)
 	}
 	split, err := a.src.Split(Range{asked.Lo, asked.Hi, own}, fanout)
 	if err != nil {
 		return err
 	}
 	if len(split) < 2 { // one field of many entries
-		return a.fields(asked.Lo, asked.Hi, heard)
+		return a.fields(Range{asked.Lo, asked.Hi, own}, heard)
 	}
 	for _, r := range split {
 		a.append(Part{Range: r, Heard: heard})
@@ -108,11 +108,11 @@ func (a *answer) append(p Part) {
 
 // fields answers with everything in the range, or as much from its start as
 // the budget allows.
-func (a *answer) fields(lo, hi crdt.Position, heard crdt.VersionVector) error {
-	p := Part{Range: Range{Lo: lo, Hi: hi}, Heard: heard, Complete: true}
-	err := a.src.Fields(lo, hi, func(f crdt.FieldEntries, bytes int) bool {
+func (a *answer) fields(r Range, heard crdt.VersionVector) error {
+	p := Part{Range: r, Heard: heard, Complete: true}
+	err := a.src.Fields(r.Lo, r.Hi, func(f crdt.FieldEntries, bytes int) bool {
 		if a.budget <= 0 && len(a.parts)+len(p.Fields) > 0 {
-			p.Hi = f.At
+			p.Hi, p.Digest = f.At, merkle.Digest{}
 			return false
 		}
 		a.budget -= bytes

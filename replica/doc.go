@@ -14,10 +14,13 @@
 //	loop, group  takes what waits; one batch, one fsync
 //	change       a shard in the making: fields read and written so far
 //	write, read  operations into drafts; answers from snapshots
-//	receive      events of others, and those that wait for others
+//	alone        what is too large for a batch, in steps
+//	waiting      events that came before those they build on
 //	pull         ranges joined from a peer
 //	source, log  what peers are served: ranges, events
-//	repair       gossip, fetches and walks, as antientropy.Planner decides
+//	gossip       what members say of themselves
+//	repair       fetches and walks, as antientropy.Planner decides
+//	verify       entries against digests
 //
 // # On disk
 //

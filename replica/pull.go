@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/atolldb/atoll/antientropy"
@@ -53,6 +54,9 @@ func (g *group) joinPart(c *change, p antientropy.Part, result *joins) error {
 	theirs := p.Digest
 	if p.Complete {
 		theirs = fieldsDigest(g.loop.hasher, p.Fields)
+		if p.Digest != theirs && p.Digest != (merkle.Digest{}) {
+			return fmt.Errorf("%w: what the peer holds is not what its digest says", antientropy.ErrBadAnswer)
+		}
 	}
 	switch spans := c.heard.Over(p.Lo, p.Hi); {
 	case own == theirs:
@@ -155,20 +159,28 @@ func rangeDigest(snap store.Snapshot, h *merkle.Hasher, shard int, lo, hi crdt.P
 			return sum, err
 		}
 	}
-	var scratch []byte
 	for _, edge := range edges {
 		if edge[0] >= edge[1] {
 			continue
 		}
-		err := snap.Scan(entryKey(shard, edge[0]), entryKey(shard, edge[1]), func(key, value []byte) error {
-			at := positionOf(key)
-			es, err := decodeField(at, value)
-			sum, scratch = addField(h, sum, at, es, scratch)
-			return err
-		})
+		d, err := entriesDigest(snap, h, shard, edge[0], edge[1])
 		if err != nil {
 			return sum, err
 		}
+		sum = sum.Add(d)
 	}
 	return sum, nil
+}
+
+// entriesDigest computes the digest of the entries in [lo, hi).
+func entriesDigest(snap store.Snapshot, h *merkle.Hasher, shard int, lo, hi crdt.Position) (merkle.Digest, error) {
+	var sum merkle.Digest
+	var scratch []byte
+	err := snap.Scan(entryKey(shard, lo), entryKey(shard, hi), func(key, value []byte) error {
+		at := positionOf(key)
+		es, err := decodeField(at, value)
+		sum, scratch = addField(h, sum, at, es, scratch)
+		return err
+	})
+	return sum, err
 }

@@ -57,13 +57,18 @@ func eventTask(s *shard, d delivered, done func([]*pb.Result, error)) task {
 // repair does one task of the planner.
 func (r *Replica) repair(ctx context.Context, t antientropy.Task) {
 	outcome := antientropy.Outcome{}
-	if t.Kind == antientropy.Fetch {
+	switch t.Kind {
+	case antientropy.Fetch:
 		outcome.LogEnded, outcome.Err = r.fetch(ctx, t.Peer, t.Shard)
-	} else {
-		if t.Kind == antientropy.WalkDiverged {
-			r.counters.divergences.Add(1)
-			r.log.Error("two copies heard the same and differ", "shard", t.Shard, "peer", t.Peer)
+	case antientropy.WalkDiverged:
+		r.counters.divergences.Add(1)
+		r.log.Error("two copies heard the same and differ", "shard", t.Shard, "peer", t.Peer)
+		outcome.Err = r.walk(ctx, t.Peer, t.Shard)
+	case antientropy.WalkPeriodic:
+		if r.verify(r.shards[t.Shard]) == nil {
+			outcome.Err = r.walk(ctx, t.Peer, t.Shard)
 		}
+	default:
 		outcome.Err = r.walk(ctx, t.Peer, t.Shard)
 	}
 	if outcome.Err != nil && ctx.Err() == nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/atolldb/atoll/antientropy"
 	"github.com/atolldb/atoll/crdt"
+	"github.com/atolldb/atoll/internal/store"
 	pb "github.com/atolldb/atoll/proto"
 	"github.com/atolldb/atoll/transport"
 )
@@ -184,6 +185,9 @@ func (r *Replica) serveWalk(q *pb.Walk) (*pb.Walked, error) {
 	ranges, err := decodeRanges(q.GetRanges())
 	if err != nil {
 		return nil, err
+	}
+	if r.shards[shard].damaged.Load() {
+		return nil, fmt.Errorf("%w: shard %d", store.ErrCorrupt, shard)
 	}
 	snap := r.store.Snapshot()
 	defer snap.Close()

@@ -27,6 +27,8 @@ type shard struct {
 	// published and writer are what was last committed, for other goroutines.
 	published atomic.Pointer[antientropy.State]
 	writer    atomic.Uint64 // the actor
+	// damaged says that entries and digests on disk were found to differ.
+	damaged atomic.Bool
 }
 
 const stateVersion = 1

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/atolldb/atoll/antientropy"
 	"github.com/atolldb/atoll/crdt"
@@ -81,7 +82,17 @@ func (s *source) splitLeaf(r antientropy.Range, n int) ([]antientropy.Range, err
 		return nil
 	})
 	part.Hi = r.Hi
-	return append(ranges, part), err
+	if ranges = append(ranges, part); err != nil {
+		return nil, err
+	}
+	var sum merkle.Digest
+	for _, part := range ranges {
+		sum = sum.Add(part.Digest)
+	}
+	if sum != r.Digest {
+		return nil, fmt.Errorf("%w: a leaf of shard %d holds %v, its digest says %v", store.ErrCorrupt, s.shard, sum, r.Digest)
+	}
+	return ranges, nil
 }
 
 // between returns the shortest bound above one position and not above another:

@@ -18,6 +18,7 @@ type counters struct {
 	applied, received, dropped        atomic.Uint64
 	fetched, walks, pulled, syncBytes atomic.Uint64
 	divergences, repairErrors, unsent atomic.Uint64
+	damages                           atomic.Uint64
 	actorsLost, malformed, namesakes  atomic.Uint64
 	foreign                           atomic.Uint64
 }
@@ -29,7 +30,7 @@ func (r *Replica) Counters() map[string]uint64 {
 		"commits": c.commits.Load(), "commit_errors": c.commitErrors.Load(),
 		"events_applied": c.applied.Load(), "events_received": c.received.Load(), "events_dropped": c.dropped.Load(),
 		"events_fetched": c.fetched.Load(), "walks": c.walks.Load(), "fields_pulled": c.pulled.Load(),
-		"sync_bytes": c.syncBytes.Load(), "divergences": c.divergences.Load(), "repair_errors": c.repairErrors.Load(),
+		"sync_bytes": c.syncBytes.Load(), "divergences": c.divergences.Load(), "shards_damaged": c.damages.Load(), "repair_errors": c.repairErrors.Load(),
 		"messages_unsent": c.unsent.Load(), "actors_lost": c.actorsLost.Load(),
 		"messages_malformed": c.malformed.Load(), "namesakes": c.namesakes.Load(),
 		"messages_foreign": c.foreign.Load(),

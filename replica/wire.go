@@ -97,7 +97,7 @@ func encodeParts(parts []antientropy.Part) *pb.Walked {
 			out.Vectors = append(out.Vectors, []byte(vector))
 		}
 		part := &pb.Part{Low: []byte(p.Lo), High: encodeEnd(p.Hi), Vector: index, Complete: p.Complete}
-		if !p.Complete {
+		if !p.Complete || p.Digest != (merkle.Digest{}) {
 			part.Digest = p.Digest.AppendTo(nil)
 		}
 		for _, f := range p.Fields {
@@ -125,7 +125,7 @@ func decodeParts(shard, shards int, in *pb.Walked) ([]antientropy.Part, error) {
 		part := antientropy.Part{Heard: vectors[p.GetVector()], Complete: p.GetComplete()}
 		part.Lo, part.Hi = crdt.Position(p.GetLow()), decodeEnd(p.GetHigh())
 		var err error
-		if !part.Complete {
+		if !part.Complete || len(p.GetDigest()) > 0 {
 			if part.Digest, err = merkle.Decode(p.GetDigest()); err != nil {
 				return nil, err
 			}
