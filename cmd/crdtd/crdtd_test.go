@@ -294,6 +294,7 @@ func TestDamagedData(t *testing.T) {
 		damage  func([]byte) []byte // nil: the file is gone
 	}{
 		"manifest scrambled": {"MANIFEST", scramble},
+		"manifest cut":       {"MANIFEST", func(b []byte) []byte { return b[:len(b)/2] }},
 		"manifest empty":     {"MANIFEST", func([]byte) []byte { return nil }},
 		"manifest gone":      {"MANIFEST", nil},
 		"table scrambled":    {"*.sst", scramble},

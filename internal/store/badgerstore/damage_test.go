@@ -154,6 +154,46 @@ func TestDamage(t *testing.T) {
 	}
 }
 
+// TestManifestCut: after a clean close nothing can be torn, so a manifest that
+// is cut is ErrCorrupt. Badger would delete the tables that it has forgotten.
+func TestManifestCut(t *testing.T) {
+	dir := t.TempDir()
+	s := openTest(t, Options{Dir: dir})
+	var b store.Batch
+	b.Put([]byte("key"), []byte("value"))
+	if err := s.Commit(&b); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	path := only(t, dir, "MANIFEST")
+	good, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range good {
+		if err := os.WriteFile(path, good[:n], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err := Open(Options{Dir: dir})
+		if err == nil {
+			s.Close()
+		}
+		if !errors.Is(err, store.ErrCorrupt) {
+			t.Fatalf("%d bytes of %d: %v, want ErrCorrupt", n, len(good), err)
+		}
+	}
+	if err := os.WriteFile(path, good, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s = openTest(t, Options{Dir: dir})
+	defer s.Close()
+	if n, err := countKeys(s); err != nil || n != 1 {
+		t.Errorf("after all was restored: %d keys, %v; want 1", n, err)
+	}
+}
+
 // TestDamageAnywhere: whatever happens to whichever file, Open and what follows
 // answer; they do not panic.
 func TestDamageAnywhere(t *testing.T) {

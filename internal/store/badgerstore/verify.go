@@ -42,17 +42,25 @@ import (
 // newest ones whole, up to limit bytes in all. It removes log files that are
 // empty because a crash came between making or emptying them and the next step;
 // Badger would not open the directory.
+//
+// A crash may tear the last change off the manifest, and Badger then goes on
+// without it. After a clean close, which leaves no memtable log, nothing can be
+// torn, and what the manifest has forgotten would be deleted.
 func verifyDir(dir string, limit int64) error {
 	files, err := os.ReadDir(dir)
 	if err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
-	data := 0
+	data, tables, logs := 0, 0, 0
 	for _, file := range files {
 		switch filepath.Ext(file.Name()) {
 		case ".sst":
 			data++
+			tables++
 		case ".mem", ".vlog":
+			if filepath.Ext(file.Name()) == ".mem" {
+				logs++
+			}
 			info, err := file.Info()
 			if err != nil {
 				return fmt.Errorf("store: %w", err)
@@ -64,7 +72,7 @@ func verifyDir(dir string, limit int64) error {
 			}
 		}
 	}
-	manifest, err := readManifest(dir)
+	manifest, torn, err := readManifest(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		if data > 0 {
 			return fmt.Errorf("%w: %s has %d data files but no MANIFEST", store.ErrCorrupt, dir, data)
@@ -74,21 +82,29 @@ func verifyDir(dir string, limit int64) error {
 	if err != nil {
 		return err
 	}
+	if logs == 0 && (torn || tables > 0 && len(manifest.Tables) == 0) {
+		return fmt.Errorf("%w: MANIFEST in %s is cut short", store.ErrCorrupt, dir)
+	}
 	return verifyTables(dir, manifest, limit)
 }
 
-func readManifest(dir string) (m badger.Manifest, err error) {
+// readManifest returns the manifest, and whether its last change is torn.
+func readManifest(dir string) (m badger.Manifest, torn bool, err error) {
 	file, err := os.Open(filepath.Join(dir, badger.ManifestFilename))
 	if err != nil {
-		return m, fmt.Errorf("store: %w", err)
+		return m, false, fmt.Errorf("store: %w", err)
 	}
 	defer file.Close()
 	defer recovered("reading MANIFEST in "+dir, &err)
-	m, _, err = badger.ReplayManifestFile(file, 0, badger.Options{})
+	m, end, err := badger.ReplayManifestFile(file, 0, badger.Options{})
 	if err != nil {
-		return m, fmt.Errorf("%w: MANIFEST in %s: %s", store.ErrCorrupt, dir, firstLine(err))
+		return m, false, fmt.Errorf("%w: MANIFEST in %s: %s", store.ErrCorrupt, dir, firstLine(err))
 	}
-	return m, nil
+	info, err := file.Stat()
+	if err != nil {
+		return m, false, fmt.Errorf("store: %w", err)
+	}
+	return m, end < info.Size(), nil
 }
 
 func verifyTables(dir string, m badger.Manifest, limit int64) error {
