@@ -42,7 +42,9 @@ func TestLostEventIsFetched(t *testing.T) {
 	eu.do(incr("c", 1))
 	c.converge()
 	c.network.Cut("eu", "us")
+	lost := c.network.Traffic("delta").Lost
 	eu.do(incr("c", 1))
+	eventually(t, "the event is lost", func() bool { return c.network.Traffic("delta").Lost > lost })
 	c.network.Restore("eu", "us")
 	eu.do(incr("c", 1))
 	c.converge()

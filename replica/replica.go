@@ -58,8 +58,9 @@ type Replica struct {
 }
 
 // Open starts a replica on what the store holds. The store stays the
-// caller's, who closes it after the replica. Reads and writes work at once;
-// peers are met after Start.
+// caller's, who closes it after the replica. A change of several steps that a
+// crash interrupted is completed first. Reads and writes work at once; peers
+// are met after Start.
 func Open(options Options, s store.Store) (*Replica, error) {
 	options, err := options.withDefaults()
 	if err != nil {
@@ -84,8 +85,20 @@ func Open(options Options, s store.Store) (*Replica, error) {
 	if err := r.load(); err != nil {
 		return nil, err
 	}
+	var interrupted []*shard
+	for _, s := range r.shards {
+		if len(s.waiting.events) > 0 {
+			interrupted = append(interrupted, s)
+		}
+	}
 	for _, l := range r.loops {
 		r.loopsWG.Go(l.run)
+	}
+	for _, s := range interrupted {
+		// Its loop completes the change before it takes what is submitted here.
+		if err := r.submitAndWait(context.Background(), task{shard: s}); err != nil {
+			r.log.Error("a change that was interrupted could not be completed", "shard", s.index, "error", err)
+		}
 	}
 	return r, nil
 }
