@@ -133,10 +133,10 @@ func (r *Replica) fetch(ctx context.Context, member string, shard int) (logEnded
 		if err != nil {
 			return false, err
 		}
+		r.counters.fetched.Add(uint64(len(fetched.GetEvents())))
 		if err := r.deliverAll(ctx, shard, fetched.GetEvents()); err != nil {
 			return false, err
 		}
-		r.counters.fetched.Add(uint64(len(fetched.GetEvents())))
 		left := r.State(shard).Vector.Missing(theirs)
 		if left == 0 || left >= before.Missing(theirs) {
 			return left > 0, nil
