@@ -22,6 +22,9 @@ const (
 	gossipBytes = 256 << 10
 	// maxPeers bounds how many members are remembered.
 	maxPeers = 1024
+	// silentIntervals is after how many intervals without a word a peer counts
+	// as having been out of reach.
+	silentIntervals = 3
 )
 
 // peers is what is known of the other members.
@@ -38,6 +41,10 @@ type peer struct {
 	heard       time.Time
 	said        ledger // what of it was heard
 	asked       bool   // a question for all of its states is under way
+	// present ends when the peer comes back from a restart or from being out
+	// of reach: what it was asked before will not be answered any more.
+	present context.Context
+	end     context.CancelFunc
 }
 
 func newPeers(p *antientropy.Planner) *peers {
@@ -73,8 +80,6 @@ func (l *ledger) enter(s *pb.ShardState) bool {
 // gossip tells the others what this member has, and acts on what they tell,
 // until the replica stops.
 func (r *Replica) gossip() {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel() // ends the tasks under way
 	ticks := time.NewTicker(tickInterval)
 	defer ticks.Stop()
 	seen := make([]*antientropy.State, len(r.shards)) // when last announced
@@ -90,10 +95,10 @@ func (r *Replica) gossip() {
 		questions := r.peers.questions()
 		r.peers.mu.Unlock()
 		for _, t := range tasks {
-			r.tasksWG.Go(func() { r.repair(ctx, t) })
+			r.tasksWG.Go(func() { r.repair(t) })
 		}
 		for _, member := range questions {
-			r.tasksWG.Go(func() { r.askStates(ctx, member) })
+			r.tasksWG.Go(func() { r.askStates(member) })
 		}
 		select {
 		case <-ticks.C:
@@ -176,13 +181,19 @@ func (r *Replica) receiveGossip(m transport.Message) {
 			r.counters.malformed.Add(1)
 			return
 		}
-		known = &peer{}
+		known = &peer{end: func() {}}
 		r.peers.known[g.GetMember()] = known
 	}
-	known.region, known.heard = g.GetRegion(), r.options.Now()
-	if known.incarnation != g.GetIncarnation() {
-		known.incarnation, known.said = g.GetIncarnation(), ledger{}
+	now := r.options.Now()
+	restarted := known.incarnation != g.GetIncarnation()
+	if restarted {
+		known.said = ledger{}
 	}
+	if restarted || now.Sub(known.heard) > silentIntervals*r.options.GossipInterval {
+		known.end()
+		known.present, known.end = context.WithCancel(r.tasks)
+	}
+	known.region, known.incarnation, known.heard = g.GetRegion(), g.GetIncarnation(), now
 	r.hear(g.GetMember(), known, g.GetShards())
 	if g.GetLast() && known.said.sum != g.GetSum() {
 		r.peers.ask = append(r.peers.ask, g.GetMember())
@@ -221,8 +232,19 @@ func (p *peers) questions() []string {
 	return members
 }
 
+// present returns the context of questions to a member. See peer.
+func (r *Replica) present(member string) context.Context {
+	r.peers.mu.Lock()
+	defer r.peers.mu.Unlock()
+	if known, ok := r.peers.known[member]; ok {
+		return known.present
+	}
+	return r.tasks // only its events were heard so far
+}
+
 // askStates asks a member for the states of all of its shards.
-func (r *Replica) askStates(ctx context.Context, member string) {
+func (r *Replica) askStates(member string) {
+	ctx := r.present(member)
 	answer, err := r.ask(ctx, member, &pb.SyncRequest{What: &pb.SyncRequest_States{States: &pb.Empty{}}})
 	r.peers.mu.Lock()
 	defer r.peers.mu.Unlock()

@@ -55,7 +55,8 @@ func eventTask(s *shard, d delivered, done func([]*pb.Result, error)) task {
 }
 
 // repair does one task of the planner.
-func (r *Replica) repair(ctx context.Context, t antientropy.Task) {
+func (r *Replica) repair(t antientropy.Task) {
+	ctx := r.present(t.Peer)
 	outcome := antientropy.Outcome{}
 	switch t.Kind {
 	case antientropy.Fetch:

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -377,4 +378,39 @@ func (m *member) plant(id crdt.FieldID, p crdt.Payload, consistent bool) {
 	if err := m.disk.Store.Commit(&b); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// deaf is a transport on which the first question to a peer is never answered.
+type deaf struct {
+	transport.Transport
+	asked sync.Once
+	lost  chan struct{} // closed when the question was asked
+}
+
+func (d *deaf) Request(ctx context.Context, subject string, data []byte) (answer []byte, err error) {
+	lost := false
+	d.asked.Do(func() { lost = true })
+	if !lost {
+		return d.Transport.Request(ctx, subject, data)
+	}
+	close(d.lost)
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// What a peer was asked before it was killed is not waited for once it is back.
+func TestQuestionDiesWithThePeer(t *testing.T) {
+	c := newCluster(t, memnet.Options{})
+	eu := c.start("eu", nil)
+	eu.do(incr("k", 1))
+	us := &member{cluster: c, options: testOptions("us"), disk: &disk{Store: newMemory()}}
+	us.options.QuestionTimeout = time.Hour
+	wire := &deaf{lost: make(chan struct{})}
+	us.wrap = func(end transport.Transport) transport.Transport { wire.Transport = end; return wire }
+	us.open()
+	us.meet()
+	c.members = append(c.members, us)
+	<-wire.lost
+	eu.restart(nil)
+	c.converge()
 }

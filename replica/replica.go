@@ -54,7 +54,9 @@ type Replica struct {
 	closing  sync.Once
 	stopping chan struct{} // closed first
 	loopsWG  sync.WaitGroup
-	tasksWG  sync.WaitGroup // gossip, fetches, walks
+	tasksWG  sync.WaitGroup  // gossip, fetches, walks
+	tasks    context.Context // of fetches and walks; ended by endTasks
+	endTasks context.CancelFunc
 }
 
 // Open starts a replica on what the store holds. The store stays the
@@ -74,6 +76,7 @@ func Open(options Options, s store.Store) (*Replica, error) {
 		incarnation: uint64(randomActor()),
 		stopping:    make(chan struct{}),
 	}
+	r.tasks, r.endTasks = context.WithCancel(context.Background())
 	if err := r.claim(); err != nil {
 		return nil, err
 	}
@@ -132,6 +135,7 @@ func (r *Replica) Close() (err error) {
 			err = n.close()
 		}
 		close(r.stopping)
+		r.endTasks()
 		r.tasksWG.Wait()
 		r.loopsWG.Wait()
 	})

@@ -78,7 +78,8 @@ func (r *Replica) serveRequest(ctx context.Context, m transport.Message) ([]byte
 	}
 	var answer *pb.Answer
 	if err == nil {
-		answer, err = r.Do(ctx, shard, &request)
+		// A write that was taken is answered, also when the member stops.
+		answer, err = r.Do(context.WithoutCancel(ctx), shard, &request)
 	} else {
 		r.counters.malformed.Add(1)
 	}
@@ -92,6 +93,7 @@ func (r *Replica) serveRequest(ctx context.Context, m transport.Message) ([]byte
 func EncodeError(err error) *pb.Error {
 	code := pb.Error_UNKNOWN
 	switch {
+	case errors.Is(err, ErrUnknown): // and whatever else ended it
 	case errors.Is(err, ErrUnavailable): // what was invalid then is on the disk
 		code = pb.Error_UNAVAILABLE
 	case errors.Is(err, crdt.ErrInvalid):
