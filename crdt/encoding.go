@@ -3,6 +3,7 @@ package crdt
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -61,6 +62,7 @@ func (e Entry) AppendTo(b []byte) []byte { return e.Payload.appendTo(e.Dot.appen
 
 // AppendTo appends the canonical encoding of the entries.
 func (es Entries) AppendTo(b []byte) []byte {
+	b = slices.Grow(b, 1+32*len(es)) // enough unless there are values
 	b = binary.AppendUvarint(b, uint64(len(es)))
 	for _, e := range es {
 		b = e.AppendTo(b)
@@ -71,6 +73,7 @@ func (es Entries) AppendTo(b []byte) []byte {
 // AppendTo appends the canonical encoding of the vector.
 func (v VersionVector) AppendTo(b []byte) []byte {
 	actors := v.Actors()
+	b = slices.Grow(b, 1+12*len(actors)) // enough as a rule
 	b = binary.AppendUvarint(b, uint64(len(actors)))
 	for _, a := range actors {
 		b = Dot{a, v[a]}.appendTo(b)

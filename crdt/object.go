@@ -143,13 +143,12 @@ func appendHash(p []byte, s string) []byte {
 // mere bound. It does not check the hashes.
 func (p Position) FieldID() (FieldID, error) {
 	const fixed = 8 + 2 + 1 + 8
-	malformed := fmt.Errorf("%w: malformed position of %d bytes", ErrInvalid, len(p))
-	if len(p) < fixed || len(p) > math.MaxUint16 {
-		return FieldID{}, malformed
+	n := 0
+	if len(p) >= fixed {
+		n = int(p[8])<<8 | int(p[9])
 	}
-	n := int(p[8])<<8 | int(p[9])
-	if len(p) < fixed+n {
-		return FieldID{}, malformed
+	if len(p) < fixed+n || len(p) > math.MaxUint16 {
+		return FieldID{}, fmt.Errorf("%w: malformed position of %d bytes", ErrInvalid, len(p))
 	}
 	return FieldID{
 		Object: Object{Key: string(p[10 : 10+n]), Type: Type(p[10+n])},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash"
 	"math/bits"
+	"slices"
 
 	"github.com/minio/highwayhash"
 )
@@ -39,6 +40,7 @@ func (d Digest) Sub(o Digest) Digest {
 
 // AppendTo appends count, high and low, big-endian.
 func (d Digest) AppendTo(b []byte) []byte {
+	b = slices.Grow(b, DigestBytes)
 	b = binary.BigEndian.AppendUint64(b, d.Count)
 	b = binary.BigEndian.AppendUint64(b, d.High)
 	return binary.BigEndian.AppendUint64(b, d.Low)

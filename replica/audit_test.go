@@ -145,9 +145,9 @@ func (a *audited) events(t testing.TB, snap store.Snapshot, index int, o Options
 // visit scans the keys of one kind and shard, less these two.
 func visit(t testing.TB, snap store.Snapshot, kind byte, shard int, f func(key, value []byte)) {
 	t.Helper()
-	lo := shardKey(kind, shard)
+	lo := shardKey(kind, shard, 0)
 	var hi []byte
-	if hi = shardKey(kind, shard+1); shard == 1<<16-1 {
+	if hi = shardKey(kind, shard+1, 0); shard == 1<<16-1 {
 		hi = []byte{kind + 1}
 	}
 	err := snap.Scan(lo, hi, func(key, value []byte) error {

@@ -210,7 +210,7 @@ func TestLostHistoryByOtherWays(t *testing.T) {
 // A clear of a large set takes several commits. Whichever is the last before a
 // crash, the next start goes on with it, and the peers follow.
 func TestInterruptedClear(t *testing.T) {
-	elements := names(scaled(3*4096+100, 6000), "e")
+	elements := names(max(6000, scaled(3*4096+100, 6000)), "e")
 	for _, own := range []bool{true, false} {
 		c := newCluster(t, memnet.Options{})
 		m := c.startOn("eu", &disk{Store: newMemory(), keep: true}, nil)

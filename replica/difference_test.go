@@ -67,7 +67,7 @@ func TestBytesFollowTheDifference(t *testing.T) {
 // TestBytesInsideOneLeaf: a set is one leaf, however large. Three elements of
 // 100,000 that differ are found by comparing ranges of it.
 func TestBytesInsideOneLeaf(t *testing.T) {
-	elements := names(scaled(100_000, 20_000), "element")
+	elements := names(max(20_000, scaled(100_000, 20_000)), "element")
 	c := newCluster(t, memnet.Options{})
 	eu := c.start("eu", shortLog)
 	eu.fill("set", elements)

@@ -14,30 +14,28 @@ const (
 	shardPrefixBytes = 3
 )
 
-func shardKey(kind byte, shard int) []byte {
-	return binary.BigEndian.AppendUint16([]byte{kind}, uint16(shard))
+// shardKey starts a key of a kind and shard, with room for more bytes.
+func shardKey(kind byte, shard, more int) []byte {
+	k := append(make([]byte, 0, shardPrefixBytes+more), kind)
+	return binary.BigEndian.AppendUint16(k, uint16(shard))
 }
 
-func vectorKey(shard int) []byte { return shardKey('v', shard) }
+func vectorKey(shard int) []byte { return shardKey('v', shard, 0) }
 
 func entryKey(shard int, at crdt.Position) []byte {
-	k := make([]byte, 0, shardPrefixBytes+len(at))
-	k = binary.BigEndian.AppendUint16(append(k, 'e'), uint16(shard))
-	return append(k, at...)
+	return append(shardKey('e', shard, len(at)), at...)
 }
 
 func headerKey(shard int, o crdt.Object) []byte {
-	k := make([]byte, 0, shardPrefixBytes+len(o.Key)+1)
-	k = binary.BigEndian.AppendUint16(append(k, 'h'), uint16(shard))
-	return append(append(k, o.Key...), byte(o.Type))
+	return append(append(shardKey('h', shard, len(o.Key)+1), o.Key...), byte(o.Type))
 }
 
 func leafKey(shard, leaf int) []byte {
-	return binary.BigEndian.AppendUint16(shardKey('m', shard), uint16(leaf))
+	return binary.BigEndian.AppendUint16(shardKey('m', shard, 2), uint16(leaf))
 }
 
 func logKey(shard int, d crdt.Dot) []byte {
-	k := binary.BigEndian.AppendUint64(shardKey('l', shard), uint64(d.Actor))
+	k := binary.BigEndian.AppendUint64(shardKey('l', shard, 16), uint64(d.Actor))
 	return binary.BigEndian.AppendUint64(k, d.Seq)
 }
 

@@ -3,6 +3,7 @@ package replica
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"time"
 
 	"github.com/atolldb/atoll/crdt"
@@ -134,6 +135,9 @@ func (l *loop) take() []task {
 			return nil
 		}
 	}
+	// Those who were just answered ask again at once: let them, or they would
+	// fall into groups of their own for ever.
+	runtime.Gosched()
 	size := tasks[0].size
 	for len(tasks) < maxGroupTasks {
 		select {

@@ -49,7 +49,7 @@ func (g *group) newDraft(c *change) *crdt.Draft {
 func (g *group) finish(c *change, d *crdt.Draft) *crdt.Draft {
 	event, changed := d.Event(g.loop.replica.options.Now().UnixMilli())
 	if changed && c.err == nil {
-		raw := event.AppendTo(nil)
+		raw := event.AppendTo(make([]byte, 0, 64+20*len(event.Deps)+d.Bytes()))
 		c.apply(delivered{event, raw}, "", crdt.End)
 		c.events = append(c.events, raw)
 	}
