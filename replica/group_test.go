@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -116,6 +117,43 @@ func TestGroupCommitUnderLoad(t *testing.T) {
 		t.Errorf("the counter is %d", n)
 	}
 	t.Logf("%d writes, %d commits", 64*50, m.disk.committed())
+}
+
+// Nothing of a group is told or shown before it is on disk, and nothing at all
+// if it does not get there: a dot that was sent is one that is never used again.
+func TestNothingLeavesBeforeTheDisk(t *testing.T) {
+	c := newCluster(t, memnet.Options{})
+	m := c.start("eu", nil)
+	c.start("us", nil)
+	for _, failure := range []error{nil, errDisk} {
+		m.do(incr("c", 1))
+		m.idle()
+		sent, before := c.network.Traffic("delta.").Messages, m.State(shardOf("c"))
+		reached, goOn := make(chan struct{}), make(chan struct{})
+		m.disk.onCommit(func(_ *store.Batch, commit func() error) error {
+			close(reached)
+			<-goOn
+			if failure != nil {
+				return failure
+			}
+			return commit()
+		})
+		done := m.begin(incr("c", 1))
+		<-reached
+		m.disk.onCommit(nil)
+		if n := c.network.Traffic("delta.").Messages; n != sent || fmt.Sprint(m.State(shardOf("c"))) != fmt.Sprint(before) || len(done) > 0 {
+			t.Errorf("while the commit was under way: %d events were sent, the state is %v, an answer: %v", n-sent, m.State(shardOf("c")), len(done) > 0)
+		}
+		close(goOn)
+		if err := <-done; !errors.Is(err, failure) {
+			t.Errorf("answered %v, want %v", err, failure)
+		}
+		m.idle()
+		if n := c.network.Traffic("delta.").Messages; failure != nil && n != sent {
+			t.Errorf("%d events were sent that are not on disk", n-sent)
+		}
+	}
+	c.converge()
 }
 
 // Groups of more than 512 KiB become several events; none is larger, unless
