@@ -32,7 +32,24 @@ func (r *remote) close() error {
 
 func (r *remote) Do(ctx context.Context, shard int, request *pb.Request) (*pb.Answer, error) {
 	var answer pb.Answer
-	return &answer, r.request(ctx, transport.Requests(shard), request, &answer)
+	send := r.request
+	if onlyReads(request) {
+		send = r.look
+	}
+	return &answer, send(ctx, transport.Requests(shard), request, &answer)
+}
+
+// onlyReads says whether a request can be repeated without a thought.
+func onlyReads(request *pb.Request) bool {
+	for _, op := range request.GetOperations() {
+		switch op.GetWhat().(type) {
+		case *pb.Operation_CounterGet, *pb.Operation_SetHas, *pb.Operation_SetCard,
+			*pb.Operation_SetMembers, *pb.Operation_RegisterGet:
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 // Ask finds out who is there if any member will do: it may be another one
@@ -46,19 +63,35 @@ func (r *remote) Ask(ctx context.Context, member string, question *pb.SyncReques
 		member = info.GetMember()
 	}
 	var answer pb.SyncAnswer
-	return &answer, r.request(ctx, transport.Sync(member), question, &answer)
+	return &answer, r.look(ctx, transport.Sync(member), question, &answer)
 }
 
 // info asks any member of the nearest region.
 func (r *remote) info(ctx context.Context) (*pb.ClusterInfo, error) {
 	var info pb.ClusterInfo
-	if err := r.request(ctx, transport.Info, &pb.Request{}, &info); err != nil {
+	if err := r.look(ctx, transport.Info, &pb.Request{}, &info); err != nil {
 		return nil, err
 	}
 	if n := info.GetShards(); n < 1 || n > maxShards {
 		return nil, fmt.Errorf("%w: a cluster of %d shards", ErrUnavailable, n)
 	}
 	return &info, nil
+}
+
+// lookTimeout bounds one attempt of a question that changes nothing.
+const lookTimeout = time.Second
+
+// look puts a question that changes nothing, again and again while ctx lasts:
+// what is asked while servers are linking up can be lost without a word.
+func (r *remote) look(ctx context.Context, subject string, question, answer proto.Message) error {
+	for {
+		attempt, cancel := context.WithTimeout(ctx, lookTimeout)
+		err := r.request(attempt, subject, question, answer)
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+			return err
+		}
+	}
 }
 
 // request sends again what surely was not served: nobody there yet, no

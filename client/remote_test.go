@@ -86,6 +86,33 @@ func TestRequestIsSentAgain(t *testing.T) {
 	}
 }
 
+// What only reads is asked again after a second of silence, what writes is not.
+func TestLostQuestion(t *testing.T) {
+	for name, test := range map[string]struct {
+		call  func(*Client) error
+		asked int
+		took  time.Duration
+		kind  error
+	}{
+		"read": {func(c *Client) error { _, err := c.Counter("k").Value(context.Background()); return err }, 3, 2 * time.Second, nil},
+		"write": {
+			func(c *Client) error { _, err := c.Counter("k").Add(context.Background(), 1); return err },
+			1, 5 * time.Second, ErrOutcomeUnknown,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &script{answers: []func(context.Context) ([]byte, error){silence, silence, seven}}
+				began := time.Now()
+				err := test.call(s.client(0))
+				if took := time.Since(began); !errors.Is(err, test.kind) || s.asked != test.asked || took != test.took {
+					t.Errorf("%v, asked %d times in %v; want %v, %d in %v", err, s.asked, took, test.kind, test.asked, test.took)
+				}
+			})
+		})
+	}
+}
+
 // A deadline of the context goes before Options.Timeout, in the pauses, too.
 func TestDeadline(t *testing.T) {
 	for name, test := range map[string]struct {

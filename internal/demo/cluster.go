@@ -47,12 +47,13 @@ func startCluster(ctx context.Context, dir string) (_ *cluster, err error) {
 		}
 		c.servers[region] = member
 		c.wan.Attach(region, member.Addresses().Gateway)
-		c.clients[region], err = client.Connect(ctx, client.Options{
+		connected, err := client.Connect(ctx, client.Options{
 			Servers: []string{member.Addresses().Client}, Name: "demo", Timeout: 30 * time.Second,
 		})
 		if err != nil {
 			return c, fmt.Errorf("connecting to region %s: %w", region, err)
 		}
+		c.clients[region] = connected
 	}
 	return c, c.waitForLinks(ctx)
 }
