@@ -12,8 +12,10 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/atolldb/atoll/antientropy"
 	"github.com/atolldb/atoll/crdt"
 	"github.com/atolldb/atoll/internal/store/memstore"
+	"github.com/atolldb/atoll/merkle"
 	pb "github.com/atolldb/atoll/proto"
 	"github.com/atolldb/atoll/transport"
 )
@@ -65,11 +67,13 @@ type history struct {
 	wire    *wire
 	members []*member
 	deeds   []deed
+	late    []func() // parts of answers that are joined later, if ever
 }
 
 // The keys of a history share a shard, and so do their objects of all types.
+// They are enough for walks to go by several questions.
 var (
-	historyKeys  = []string{"{h}a", "{h}b", "{h}c"}
+	historyKeys  = []string{"{h}a", "{h}b", "{h}c", "{h}d", "{h}e", "{h}f", "{h}g", "{h}h"}
 	historyShard = shardOf("{h}")
 )
 
@@ -108,18 +112,76 @@ func (h *history) close() {
 
 // step does one random thing.
 func (h *history) step() {
-	m := h.members[h.random.IntN(3)]
-	peer := h.members[h.random.IntN(3)].options.Member
+	m, peer := h.members[h.random.IntN(3)], h.members[h.random.IntN(3)]
 	switch n := h.random.IntN(20); {
 	case n < 9:
 		h.write(m)
-	case n < 15:
+	case n < 14:
 		h.deliver(m)
-	case n < 16 && peer != m.options.Member:
-		h.ask(m, 1, func() error { _, err := m.fetch(context.Background(), peer, historyShard); return err })
-	case n < 20 && peer != m.options.Member:
-		h.ask(m, h.random.IntN(4), func() error { return m.walk(context.Background(), peer, historyShard) })
+	case peer == m:
+	case n < 15:
+		h.ask(m, 1, func() error {
+			_, err := m.fetch(context.Background(), peer.options.Member, historyShard)
+			return err
+		})
+	case n < 17:
+		h.ask(m, h.random.IntN(4), func() error {
+			return m.walk(context.Background(), peer.options.Member, historyShard)
+		})
+	case n < 19:
+		h.walkInParts(m, peer)
+	case len(h.late) > 0:
+		i := h.random.IntN(len(h.late))
+		h.late[i]()
+		h.late = slices.Delete(h.late, i, i+1)
 	}
+}
+
+// walkInParts walks a few questions far, and joins some of what is found at
+// once, some later, and some never.
+func (h *history) walkInParts(m, peer *member) {
+	w := antientropy.NewWalk(m.State(historyShard).Root)
+	for range 1 + h.random.IntN(4) {
+		ask := w.Next()
+		if ask == nil {
+			return
+		}
+		answer, err := peer.serveWalk(&pb.Walk{Shard: uint32(historyShard), Ranges: encodeRanges(ask)})
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		parts, err := decodeParts(historyShard, testShards, answer)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		snap := m.disk.Snapshot()
+		found, err := w.Receive(parts, func(lo, hi crdt.Position) (merkle.Digest, error) {
+			return rangeDigest(snap, m.hasher.Clone(), historyShard, lo, hi)
+		})
+		snap.Close()
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		var now []antientropy.Part
+		for _, part := range found {
+			switch h.random.IntN(4) {
+			case 0:
+				h.late = append(h.late, func() { h.join(m, part) })
+			case 1:
+			default:
+				now = append(now, part)
+			}
+		}
+		h.join(m, now...)
+	}
+}
+
+func (h *history) join(m *member, parts ...antientropy.Part) {
+	j := &joins{parts: parts}
+	if err := m.submitAndWait(context.Background(), task{shard: m.shards[historyShard], joins: j}); err != nil || j.diverged > 0 {
+		h.t.Fatalf("joining %d parts: %v, %d of them diverged", len(parts), err, j.diverged)
+	}
+	m.idle()
 }
 
 // ask lets a member ask as many questions as the network bears.
@@ -171,7 +233,7 @@ func (h *history) write(m *member) {
 
 func (h *history) operation() *pb.Operation {
 	key := historyKeys[h.random.IntN(len(historyKeys))]
-	element := func() string { return string(rune('a' + h.random.IntN(6))) }
+	element := func() string { return string(rune('a' + h.random.IntN(12))) }
 	switch h.random.IntN(10) {
 	case 0, 1:
 		return incr(key, int64(h.random.IntN(20)-5))
@@ -331,7 +393,7 @@ func TestModel(t *testing.T) {
 		t.Run(fmt.Sprintf("seed %d/%d", seed, run), func(t *testing.T) {
 			h := newHistory(t, rand.New(rand.NewPCG(seed, uint64(run))))
 			defer h.close()
-			for range 20 + h.random.IntN(150) {
+			for range 20 + h.random.IntN(250) {
 				h.step()
 			}
 			h.converge()
