@@ -113,7 +113,7 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 // answered, or that the addresses are none.
 func unconnected(err error) error {
 	for _, nobody := range []error{
-		transport.ErrUnreachable, transport.ErrNoResponders, transport.ErrBusy,
+		transport.ErrUnreachable, transport.ErrNoResponders, transport.ErrBusy, transport.ErrInterrupted,
 		context.DeadlineExceeded, context.Canceled, ErrUnavailable,
 	} {
 		if errors.Is(err, nobody) {

@@ -164,6 +164,9 @@ func (c *change) Visit(lo, hi crdt.Position, f func(crdt.Position, crdt.Entries)
 // apply brings an event that is ready to the positions in [lo, hi). It goes
 // to the log with the first of the ranges.
 func (c *change) apply(d delivered, lo, hi crdt.Position) {
+	if c.err != nil {
+		return // what is half done is not built upon, and not committed
+	}
 	if c.err = crdt.Apply(c.heard, c, d.event, lo, hi); c.err != nil {
 		c.err = fmt.Errorf("event %s: %w", d.event.Dot, c.err)
 		return

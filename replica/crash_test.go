@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/atolldb/atoll/crdt"
 	"github.com/atolldb/atoll/internal/store"
 	pb "github.com/atolldb/atoll/proto"
 	"github.com/atolldb/atoll/transport/memnet"
@@ -57,6 +58,33 @@ func TestFailedCommits(t *testing.T) {
 	}
 	t.Logf("%d acknowledged, %d unknown, %d of these were written; actors %d", acknowledged, unknown,
 		n-int64(acknowledged), len(eu.State(shardOf("c")).Vector))
+}
+
+// After a failed commit nobody knows whether its events are on disk. So what
+// is written next is written under a new actor, also if they are.
+func TestNewActorAfterFailedCommit(t *testing.T) {
+	m := alone(t, nil)
+	for _, applied := range []bool{false, true} {
+		m.do(incr("c", 1))
+		before := m.shards[shardOf("c")].actor
+		m.disk.onCommit(func(_ *store.Batch, commit func() error) error {
+			if applied {
+				_ = commit()
+			}
+			return errDisk
+		})
+		if _, err := m.try(incr("c", 1)); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("a failed write: %v", err)
+		}
+		m.disk.onCommit(nil)
+		m.do(incr("c", 1))
+		if after := m.shards[shardOf("c")].actor; after == before {
+			t.Errorf("applied %v: it goes on under %v", applied, after)
+		}
+	}
+	if n := m.number(count("c")); n != 5 {
+		t.Errorf("the counter is %d, want 5", n)
+	}
 }
 
 // A shard whose commit failed while events of peers were in it fetches them
@@ -172,6 +200,94 @@ func TestLostHistory(t *testing.T) {
 	}
 	if after := eu.shards[shardOf("c")].actor; after == before {
 		t.Errorf("it goes on under the actor %v", after)
+	}
+}
+
+// A copy whose commits may be lost cannot wait for a peer to tell: it goes on
+// under a new actor from the start, so that what it writes alone is not taken
+// for what it has forgotten. So it does once more after it was made durable.
+func TestVolatileHistory(t *testing.T) {
+	c := newCluster(t, memnet.Options{})
+	volatile := func(o *Options) { o.Volatile = true }
+	eu := c.startOn("eu", &disk{Store: newMemory(), keep: true}, volatile)
+	us := c.start("us", nil)
+	for durable := range 2 {
+		eu.do(incr("c", 1))
+		kept := eu.disk.committed()
+		eu.do(incr("c", 1), incr("c", 1))
+		c.converge()
+		eu.stop()
+		eu.disk = eu.disk.prefix(t, kept)
+		eu.disk.keep = true
+		eu.options.Volatile = durable == 0
+		eu.open()
+		eu.do(incr("c", 100), incr("c", 100)) // before it has met anybody
+		eu.meet()
+		c.converge()
+		if n := us.number(count("c")); n != int64(203*(durable+1)) {
+			t.Fatalf("the counter is %d, want %d", n, 203*(durable+1))
+		}
+	}
+}
+
+// unreadable is a store of which one key cannot be read.
+type unreadable struct {
+	store.Store
+	key string
+}
+
+type unreadableSnapshot struct {
+	store.Snapshot
+	key string
+}
+
+func (u *unreadable) Snapshot() store.Snapshot { return unreadableSnapshot{u.Store.Snapshot(), u.key} }
+
+func (u unreadableSnapshot) Get(key []byte) ([]byte, error) {
+	if string(key) == u.key {
+		return nil, errors.New("read error")
+	}
+	return u.Snapshot.Get(key)
+}
+
+// An event that could be applied only in part leaves nothing, whatever else is
+// in its group, and whoever brought it is told.
+func TestHalfAnEventIsNone(t *testing.T) {
+	disk := &unreadable{Store: newMemory()}
+	r, err := Open(testOptions("eu"), disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	draft := func(actor crdt.Actor, elements ...string) delivered {
+		d := crdt.NewDraft(crdt.Dot{Actor: actor, Seq: 1}, crdt.NewHeard(nil), crdt.NewState())
+		for _, e := range elements {
+			if _, err := d.AddElement("k", e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		e, _ := d.Event(1)
+		return delivered{e, e.AppendTo(nil)}
+	}
+	s := r.shards[shardOf("k")]
+	half, whole := draft(77, "a", "b"), draft(78, "c")
+	disk.key = string(entryKey(s.index, half.event.Changes[1].Field.Position()))
+	var answers []error
+	tell := func(_ []*pb.Result, err error) { answers = append(answers, err) }
+	l := &loop{replica: r, hasher: r.hasher.Clone()}
+	l.newGroup().run([]task{eventTask(s, half, tell), eventTask(s, whole, tell)})
+	if len(answers) != 2 || answers[0] == nil || answers[1] == nil {
+		t.Errorf("told %v", answers)
+	}
+	disk.key = ""
+	audit(t, disk, r.options)
+	if v := r.State(s.index).Vector; len(v) != 0 {
+		t.Errorf("heard %v of a batch that was given up", v)
+	}
+	snap := disk.Snapshot()
+	defer snap.Close()
+	if es, err := readField(snap, s.index, half.event.Changes[0].Field.Position()); len(es) > 0 || err != nil {
+		t.Errorf("half of the event is there: %v, %v", es, err)
 	}
 }
 

@@ -23,38 +23,68 @@ type identity struct {
 	Member  string `json:"member"`
 	Region  string `json:"region"`
 	Shards  int    `json:"shards"`
+	// Volatile says of the last run that what it had written may be lost.
+	Volatile bool `json:"volatile,omitempty"`
 	// Digest is that of a fixed entry: it tells another digest key.
 	Digest string `json:"digest"`
 }
 
-// claim writes the identity into an empty store, or checks it in a used one.
-func (r *Replica) claim() error {
+// claim checks whether the store was made for this member, and returns what it
+// says of itself, nothing if it is empty, and what it is to say from now on.
+func (r *Replica) claim() (found, mine identity, err error) {
 	o := r.options
 	r.cluster = r.hasher.Entry(fmt.Sprintf("cluster %s %d", o.Cluster, o.Shards), nil).Low
-	mine := identity{formatVersion, o.Cluster, o.Member, o.Region, o.Shards, r.hasher.Entry("identity", nil).String()}
+	mine = identity{
+		Format: formatVersion, Cluster: o.Cluster, Member: o.Member, Region: o.Region, Shards: o.Shards,
+		Digest: r.hasher.Entry("identity", nil).String(), Volatile: o.Volatile,
+	}
 	snap := r.store.Snapshot()
+	defer snap.Close()
 	value, err := snap.Get([]byte("c"))
-	var found identity
-	if err == nil {
-		if err := json.Unmarshal(value, &found); err != nil {
-			snap.Close()
-			return fmt.Errorf("%w: identity: %w", store.ErrCorrupt, err)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return found, mine, nil
+	case err != nil:
+		return found, mine, err
+	}
+	if err := json.Unmarshal(value, &found); err != nil {
+		return found, mine, fmt.Errorf("%w: identity: %w", store.ErrCorrupt, err)
+	}
+	return found, mine, found.accept(mine)
+}
+
+// settle ends the actors of copies that may have lost events, and then writes
+// down whose the store is. The order matters: a crash in between ends them
+// once more.
+func (r *Replica) settle(found, mine identity) error {
+	var b store.Batch
+	if found.Volatile || mine.Volatile {
+		for _, s := range r.shards {
+			if s.actor == 0 {
+				continue
+			}
+			b.Put(vectorKey(s.index), s.encode(0, s.heard, s.root))
+			s.set(0, s.heard, s.root)
+			if b.Bytes() < maxGroupSize {
+				continue
+			}
+			if err := r.store.Commit(&b); err != nil {
+				return err
+			}
+			b.Reset()
 		}
 	}
-	snap.Close()
-	if errors.Is(err, store.ErrNotFound) {
+	if found != mine {
 		value, err := json.Marshal(mine)
 		if err != nil {
 			return err
 		}
-		var b store.Batch
 		b.Put([]byte("c"), value)
-		return r.store.Commit(&b)
 	}
-	if err != nil {
-		return err
+	if len(b.Writes()) == 0 {
+		return nil
 	}
-	return found.accept(mine)
+	return r.store.Commit(&b)
 }
 
 // accept says whether a directory made for found can be opened as mine.

@@ -28,6 +28,10 @@ type Options struct {
 	Shards int
 	// DigestKey is the cluster's secret key of Merkle digests.
 	DigestKey [32]byte
+	// Volatile says that the store may lose commits it has reported, as with
+	// the loss of power without fsync. Such a copy goes on under new actors
+	// whenever it is opened, and once more when it is no longer volatile.
+	Volatile bool
 	// LogLimit is how many events of each actor the log of a shard keeps.
 	// Peers that are further behind catch up by walks. Default 1024.
 	LogLimit int

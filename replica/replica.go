@@ -77,7 +77,8 @@ func Open(options Options, s store.Store) (*Replica, error) {
 		stopping:    make(chan struct{}),
 	}
 	r.tasks, r.endTasks = context.WithCancel(context.Background())
-	if err := r.claim(); err != nil {
+	found, mine, err := r.claim()
+	if err != nil {
 		return nil, err
 	}
 	for range options.Loops {
@@ -86,6 +87,9 @@ func Open(options Options, s store.Store) (*Replica, error) {
 		})
 	}
 	if err := r.load(); err != nil {
+		return nil, err
+	}
+	if err := r.settle(found, mine); err != nil {
 		return nil, err
 	}
 	var interrupted []*shard

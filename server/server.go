@@ -63,7 +63,7 @@ func (s *Server) start(ctx context.Context, log *slog.Logger) error {
 	c := s.config
 	engine, err := replica.Open(replica.Options{
 		Cluster: c.Cluster, Member: c.Name, Region: c.Region, Regions: c.otherRegions(), Version: Version,
-		Shards: c.Shards, DigestKey: c.digestKey(), LogLimit: c.LogLimit,
+		Volatile: c.Durability == string(badgerstore.OS), Shards: c.Shards, DigestKey: c.digestKey(), LogLimit: c.LogLimit,
 		Loops: max(2, runtime.GOMAXPROCS(0)/2), GossipInterval: c.GossipInterval, Logger: log,
 	}, s.store)
 	if err != nil {

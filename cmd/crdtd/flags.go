@@ -58,10 +58,10 @@ func app() *cli.App {
 			&cli.StringFlag{Name: "gateway-advertise", Usage: "tell other regions to connect to `HOST:PORT`"},
 			&cli.StringSliceFlag{Name: "join", Usage: "route address `HOST:PORT` of a member of the own region (repeatable)"},
 			&cli.StringSliceFlag{Name: "peer", Usage: "gateway address `REGION=HOST:PORT` of a member of another region (repeatable)"},
-			&cli.IntFlag{Name: "shards", Usage: "number of shards of the cluster, fixed at its creation (default: 256)"},
+			&cli.IntFlag{Name: "shards", Usage: "number of shards of the cluster, fixed at its creation", DefaultText: "256"},
 			&cli.StringFlag{Name: "secret", Usage: "`SECRET` that keys the digests, the same in the whole cluster", EnvVars: []string{"ATOLL_SECRET"}},
 			&cli.StringFlag{Name: "durability", Usage: "fsync: acknowledged writes are on disk; os: power loss may take them back (default: fsync)"},
-			&cli.IntFlag{Name: "log-limit", Usage: "keep `N` events of each writer and shard for peers that were away (default: 1024)"},
+			&cli.IntFlag{Name: "log-limit", Usage: "keep `N` events of each writer and shard for peers that were away", DefaultText: "1024"},
 			&cli.StringFlag{Name: "log-level", Value: "info", Usage: "debug, info, warn or error"},
 		},
 		OnUsageError: func(_ *cli.Context, err error, _ bool) error {
