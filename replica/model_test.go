@@ -438,3 +438,36 @@ func (m *member) checkNothingAlive() {
 		}
 	})
 }
+
+// Between comparing a range and joining it, an event may come the effect of
+// which the peer has had and lost again: the digests were equal before, and the
+// range must be compared anew.
+func TestCompareAndJoinAreOne(t *testing.T) {
+	h := newHistory(t, seeded(t))
+	defer h.close()
+	eu, us := h.members[0], h.members[1]
+	us.do(add("{h}a", "x"))
+	us.do(remove("{h}a", "x"))
+	us.idle()
+	answer, err := us.serveWalk(&pb.Walk{Shard: uint32(historyShard), Ranges: encodeRanges(antientropy.NewWalk(merkle.Digest{}).Next())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts, err := decodeParts(historyShard, testShards, answer)
+	if err != nil || len(parts) != 1 || parts[0].Complete || parts[0].Digest != (merkle.Digest{}) {
+		t.Fatalf("two empty copies: %+v, %v", parts, err)
+	}
+	eu.receiveDelta(h.wire.deltas[0])
+	eu.idle()
+	if n := eu.number(card("{h}a")); n != 1 {
+		t.Fatalf("%d elements", n)
+	}
+	j := &joins{parts: parts}
+	if err := eu.submitAndWait(t.Context(), task{shard: eu.shards[historyShard], joins: j}); err != nil || len(j.again) != 1 {
+		t.Errorf("%v, to compare again: %+v", err, j.again)
+	}
+	h.converge()
+	if n := eu.number(card("{h}a")); n != 0 {
+		t.Errorf("%d elements are back", n)
+	}
+}
