@@ -19,6 +19,9 @@ type Cluster struct {
 // flags on top of their own. Nothing is started.
 func New(program, dir string, regions []string, flags ...string) (*Cluster, error) {
 	c := &Cluster{}
+	// A secret of its own keeps it apart from a cluster that comes by one of
+	// its ports while a member is down.
+	flags = append([]string{"--secret", fmt.Sprintf("%016x", rand.Uint64())}, flags...)
 	for _, region := range regions {
 		addresses, err := freeAddresses(3)
 		if err != nil {
