@@ -95,11 +95,12 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 	timeout := cmp.Or(o.Timeout, defaultTimeout)
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	conn, err := nats.Dial(ctx, o.Servers, nats.DialOptions{Name: o.Name})
+	r := &remote{}
+	conn, err := nats.Dial(ctx, o.Servers, nats.DialOptions{Name: o.Name, Lost: r.moved})
 	if err != nil {
 		return nil, unconnected(err)
 	}
-	r := &remote{transport: conn}
+	r.transport = conn
 	info, err := r.info(ctx)
 	if err != nil {
 		return nil, errors.Join(unconnected(err), r.close())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -11,6 +12,13 @@ import (
 
 	pb "github.com/atolldb/atoll/proto"
 	"github.com/atolldb/atoll/transport"
+)
+
+const (
+	// lookTimeout bounds one attempt of a question that changes nothing.
+	lookTimeout = time.Second
+	// surveyEvery is how long to go by what is known of the regions.
+	surveyEvery = 15 * time.Second
 )
 
 // link is a connection that a remote owns.
@@ -23,6 +31,13 @@ type link interface {
 type remote struct {
 	transport link
 	closed    atomic.Bool
+	known     atomic.Pointer[survey] // nil: the regions must be asked for
+}
+
+// survey is what a member said of the regions.
+type survey struct {
+	regions []string // the nearest first
+	when    time.Time
 }
 
 func (r *remote) close() error {
@@ -30,13 +45,27 @@ func (r *remote) close() error {
 	return r.transport.Close()
 }
 
+// moved is called when the connection was lost or is there again: another
+// region may be the nearest now.
+func (r *remote) moved(string) { r.known.Store(nil) }
+
+// Do asks the nearest region that has an owner of the shard. Only one region
+// serves a subject, so that nothing is served twice.
 func (r *remote) Do(ctx context.Context, shard int, request *pb.Request) (*pb.Answer, error) {
-	var answer pb.Answer
+	where := func(ctx context.Context) ([]string, error) {
+		regions, err := r.regions(ctx)
+		subjects := make([]string, len(regions))
+		for i, region := range regions {
+			subjects[i] = transport.Requests(region, shard)
+		}
+		return subjects, err
+	}
 	send := r.request
 	if onlyReads(request) {
 		send = r.look
 	}
-	return &answer, send(ctx, transport.Requests(shard), request, &answer)
+	var answer pb.Answer
+	return &answer, send(ctx, where, request, &answer)
 }
 
 // onlyReads says whether a request can be repeated without a thought.
@@ -52,6 +81,28 @@ func onlyReads(request *pb.Request) bool {
 	return true
 }
 
+// regions returns all regions, the nearest first. When it fails, nothing that
+// was to be sent there has been sent.
+func (r *remote) regions(ctx context.Context) ([]string, error) {
+	known := r.known.Load()
+	if known != nil && time.Since(known.when) < surveyEvery {
+		return known.regions, nil
+	}
+	if known != nil { // good enough if there is no answer
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, lookTimeout)
+		defer cancel()
+	}
+	info, err := r.info(ctx)
+	switch {
+	case err == nil:
+		return regionsOf(info), nil
+	case known != nil:
+		return known.regions, nil
+	}
+	return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
+}
+
 // Ask finds out who is there if any member will do: it may be another one
 // than last time.
 func (r *remote) Ask(ctx context.Context, member string, question *pb.SyncRequest) (*pb.SyncAnswer, error) {
@@ -63,30 +114,46 @@ func (r *remote) Ask(ctx context.Context, member string, question *pb.SyncReques
 		member = info.GetMember()
 	}
 	var answer pb.SyncAnswer
-	return &answer, r.look(ctx, transport.Sync(member), question, &answer)
+	return &answer, r.look(ctx, at(transport.Sync(member)), question, &answer)
 }
 
-// info asks any member of the nearest region.
+// info asks any member of the nearest region, and remembers the regions.
 func (r *remote) info(ctx context.Context) (*pb.ClusterInfo, error) {
 	var info pb.ClusterInfo
-	if err := r.look(ctx, transport.Info, &pb.Request{}, &info); err != nil {
+	if err := r.look(ctx, at(transport.Info), &pb.Request{}, &info); err != nil {
 		return nil, err
 	}
 	if n := info.GetShards(); n < 1 || n > maxShards {
 		return nil, fmt.Errorf("%w: a cluster of %d shards", ErrUnavailable, n)
 	}
+	regions := regionsOf(&info)
+	for _, region := range regions {
+		if err := transport.CheckSubject(transport.Requests(region, 0)); err != nil {
+			return nil, fmt.Errorf("%w: a region named %.64q", ErrUnavailable, region)
+		}
+	}
+	r.known.Store(&survey{regions, time.Now()})
 	return &info, nil
 }
 
-// lookTimeout bounds one attempt of a question that changes nothing.
-const lookTimeout = time.Second
+func regionsOf(info *pb.ClusterInfo) []string {
+	return slices.Concat([]string{info.GetRegion()}, info.GetRegions())
+}
+
+// subjects tells where to send a request: to the first of them that somebody
+// serves.
+type subjects func(context.Context) ([]string, error)
+
+func at(subject string) subjects {
+	return func(context.Context) ([]string, error) { return []string{subject}, nil }
+}
 
 // look puts a question that changes nothing, again and again while ctx lasts:
 // what is asked while servers are linking up can be lost without a word.
-func (r *remote) look(ctx context.Context, subject string, question, answer proto.Message) error {
+func (r *remote) look(ctx context.Context, where subjects, question, answer proto.Message) error {
 	for {
 		attempt, cancel := context.WithTimeout(ctx, lookTimeout)
-		err := r.request(attempt, subject, question, answer)
+		err := r.request(attempt, where, question, answer)
 		cancel()
 		if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
 			return err
@@ -96,7 +163,7 @@ func (r *remote) look(ctx context.Context, subject string, question, answer prot
 
 // request sends again what surely was not served: nobody there yet, no
 // connection yet, or busy.
-func (r *remote) request(ctx context.Context, subject string, question, answer proto.Message) error {
+func (r *remote) request(ctx context.Context, where subjects, question, answer proto.Message) error {
 	data, err := proto.Marshal(question)
 	if err != nil {
 		return err
@@ -105,7 +172,11 @@ func (r *remote) request(ctx context.Context, subject string, question, answer p
 		if r.closed.Load() {
 			return fmt.Errorf("%w: %w", ErrUnreachable, transport.ErrClosed)
 		}
-		reply, err := r.transport.Request(ctx, subject, data)
+		subjects, err := where(ctx)
+		if err != nil {
+			return err
+		}
+		reply, err := r.first(ctx, subjects, data)
 		if err == nil {
 			return proto.Unmarshal(reply, answer)
 		}
@@ -119,4 +190,15 @@ func (r *remote) request(ctx context.Context, subject string, question, answer p
 			return err
 		}
 	}
+}
+
+// first returns the answer from the first of the subjects that is served.
+func (r *remote) first(ctx context.Context, subjects []string, data []byte) (reply []byte, err error) {
+	for _, subject := range subjects {
+		reply, err = r.transport.Request(ctx, subject, data)
+		if !errors.Is(err, transport.ErrNoResponders) {
+			break
+		}
+	}
+	return reply, err
 }

@@ -807,12 +807,14 @@ func (x *Error) GetText() string {
 
 // ClusterInfo answers info.
 type ClusterInfo struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Cluster       string                 `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
-	Shards        uint32                 `protobuf:"varint,2,opt,name=shards,proto3" json:"shards,omitempty"`
-	Member        string                 `protobuf:"bytes,3,opt,name=member,proto3" json:"member,omitempty"`
-	Region        string                 `protobuf:"bytes,4,opt,name=region,proto3" json:"region,omitempty"`
-	Version       string                 `protobuf:"bytes,5,opt,name=version,proto3" json:"version,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Cluster string                 `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	Shards  uint32                 `protobuf:"varint,2,opt,name=shards,proto3" json:"shards,omitempty"`
+	Member  string                 `protobuf:"bytes,3,opt,name=member,proto3" json:"member,omitempty"`
+	Region  string                 `protobuf:"bytes,4,opt,name=region,proto3" json:"region,omitempty"`
+	Version string                 `protobuf:"bytes,5,opt,name=version,proto3" json:"version,omitempty"`
+	// The other regions, those nearest to the member first.
+	Regions       []string `protobuf:"bytes,6,rep,name=regions,proto3" json:"regions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -880,6 +882,13 @@ func (x *ClusterInfo) GetVersion() string {
 		return x.Version
 	}
 	return ""
+}
+
+func (x *ClusterInfo) GetRegions() []string {
+	if x != nil {
+		return x.Regions
+	}
+	return nil
 }
 
 // Delta is broadcast on delta.<shard> after every group commit.
@@ -2186,13 +2195,14 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\bOVERFLOW\x10\x02\x12\x0f\n" +
 	"\vUNAVAILABLE\x10\x03\x12\b\n" +
 	"\x04BUSY\x10\x04\x12\x0f\n" +
-	"\vWRONG_SHARD\x10\x05\"\x89\x01\n" +
+	"\vWRONG_SHARD\x10\x05\"\xa3\x01\n" +
 	"\vClusterInfo\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x16\n" +
 	"\x06shards\x18\x02 \x01(\rR\x06shards\x12\x16\n" +
 	"\x06member\x18\x03 \x01(\tR\x06member\x12\x16\n" +
 	"\x06region\x18\x04 \x01(\tR\x06region\x12\x18\n" +
-	"\aversion\x18\x05 \x01(\tR\aversion\"O\n" +
+	"\aversion\x18\x05 \x01(\tR\aversion\x12\x18\n" +
+	"\aregions\x18\x06 \x03(\tR\aregions\"O\n" +
 	"\x05Delta\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\tR\x06member\x12\x14\n" +
 	"\x05event\x18\x02 \x01(\fR\x05event\x12\x18\n" +

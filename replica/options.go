@@ -18,9 +18,9 @@ type Options struct {
 	// Cluster, Member and Region name the cluster, this member, and the region
 	// that it stands in. Cluster and Member are required.
 	Cluster, Member, Region string
-	// Regions are the other regions that the member was told to reach; it only
-	// reports them.
-	Regions []string
+	// Regions returns the other regions of the cluster, the nearest first: what
+	// this member tells those who ask. Default: none.
+	Regions func() []string
 	// Version is the program's, for status.
 	Version string
 	// Shards is the number of shards of the cluster, fixed when it is created.
@@ -62,6 +62,9 @@ func (o Options) withDefaults() (Options, error) {
 	o.Loops = cmp.Or(o.Loops, 2)
 	o.GossipInterval = cmp.Or(o.GossipInterval, time.Second)
 	o.QuestionTimeout = cmp.Or(o.QuestionTimeout, 15*time.Second)
+	if o.Regions == nil {
+		o.Regions = func() []string { return nil }
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}

@@ -223,6 +223,11 @@ func TestDeleteWhileFarAhead(t *testing.T) {
 func TestWritesDuringWalks(t *testing.T) {
 	random := seeded(t)
 	c := newCluster(t, memnet.Options{Link: memnet.Link{Delay: time.Millisecond}})
+	t.Cleanup(func() {
+		for _, m := range c.members {
+			t.Logf("%s: %v", m.options.Member, m.Counters())
+		}
+	})
 	eu := c.start("eu", shortLog)
 	eu.fill("{h}s", names(scaled(30_000, 5_000), "e"))
 	for i := range 2000 {
@@ -246,7 +251,6 @@ func TestWritesDuringWalks(t *testing.T) {
 	eventually(t, "the next one, too", func() bool { return ap.Counters()["fields_pulled"] > 2000 })
 	writers.Wait()
 	c.settle()
-	t.Logf("us: %v", us.Counters())
 }
 
 // Two copies that heard the same and differ: that cannot be, is noticed and

@@ -39,7 +39,7 @@ func (r *Replica) Start(t transport.Transport) error {
 	err := firstError(
 		add(t.Subscribe(transport.AllDeltas, r.receiveDelta)),
 		add(t.Subscribe(transport.Gossip, r.receiveGossip)),
-		add(t.Serve(transport.AllRequests, transport.OwnersGroup, r.serveRequest)),
+		add(t.Serve(transport.AllRequests(r.options.Region), transport.OwnersGroup, r.serveRequest)),
 		add(t.Serve(transport.Info, transport.OwnersGroup, r.serveInfo)),
 		add(t.Serve(transport.Sync(r.options.Member), "", r.serveSync)),
 	)
@@ -111,7 +111,7 @@ func EncodeError(err error) *pb.Error {
 func (r *Replica) serveInfo(context.Context, transport.Message) ([]byte, error) {
 	return marshal(&pb.ClusterInfo{
 		Cluster: r.options.Cluster, Shards: uint32(len(r.shards)), Member: r.options.Member,
-		Region: r.options.Region, Version: r.options.Version,
+		Region: r.options.Region, Version: r.options.Version, Regions: r.options.Regions(),
 	}), nil
 }
 

@@ -42,7 +42,7 @@ func (r *Replica) Counters() map[string]uint64 {
 func (r *Replica) Status(shards bool) *pb.Status {
 	status := &pb.Status{
 		Member: r.options.Member, Region: r.options.Region, Version: r.options.Version,
-		Cluster: r.options.Cluster, Regions: r.options.Regions, Counters: r.Counters(),
+		Cluster: r.options.Cluster, Regions: slices.Sorted(slices.Values(r.options.Regions())), Counters: r.Counters(),
 	}
 	if shards {
 		status.Shards = r.states()

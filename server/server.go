@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -62,7 +63,7 @@ func Start(ctx context.Context, c Config, log *slog.Logger) (*Server, error) {
 func (s *Server) start(ctx context.Context, log *slog.Logger) error {
 	c := s.config
 	engine, err := replica.Open(replica.Options{
-		Cluster: c.Cluster, Member: c.Name, Region: c.Region, Regions: c.otherRegions(), Version: Version,
+		Cluster: c.Cluster, Member: c.Name, Region: c.Region, Regions: s.regions, Version: Version,
 		Volatile: c.Durability == string(badgerstore.OS), Shards: c.Shards, DigestKey: c.digestKey(), LogLimit: c.LogLimit,
 		Loops: max(2, runtime.GOMAXPROCS(0)/2), GossipInterval: c.GossipInterval, Logger: log,
 	}, s.store)
@@ -113,6 +114,14 @@ func (s *Server) Config() Config { return s.config }
 
 // Addresses returns where the member listens.
 func (s *Server) Addresses() nats.Addresses { return s.network.Addresses() }
+
+// regions returns the other regions, the nearest first, those out of reach
+// last.
+func (s *Server) regions() []string {
+	near := s.network.Nearest()
+	far := slices.DeleteFunc(s.config.otherRegions(), func(region string) bool { return slices.Contains(near, region) })
+	return append(near, far...)
+}
 
 // Gateways returns the connections to other regions.
 func (s *Server) Gateways() map[string]nats.Gateways { return s.network.Gateways() }

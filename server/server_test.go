@@ -235,8 +235,8 @@ func regions(t *testing.T) (eu1, eu2, us1 *server.Server) {
 	return eu1, eu2, us1
 }
 
-// servedBy returns who answers a read through a connection.
-func servedBy(t *testing.T, conn transport.Transport, key string) string {
+// servedBy returns who answers a read in a region.
+func servedBy(t *testing.T, conn transport.Transport, region, key string) string {
 	t.Helper()
 	request, err := proto.Marshal(&pb.Request{Operations: []*pb.Operation{
 		{Key: []byte(key), What: &pb.Operation_CounterGet{CounterGet: &pb.Empty{}}},
@@ -246,7 +246,7 @@ func servedBy(t *testing.T, conn transport.Transport, key string) string {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	reply, err := conn.Request(ctx, transport.Requests(ring.Shard(key, 16)), request)
+	reply, err := conn.Request(ctx, transport.Requests(region, ring.Shard(key, 16)), request)
 	var answer pb.Answer
 	if err == nil {
 		err = proto.Unmarshal(reply, &answer)
@@ -326,8 +326,8 @@ func TestTwoMembersAndTwoRegions(t *testing.T) {
 	served := map[string]int{}
 	inEU, inUS := dial(eu2.Addresses().Client), dial(us1.Addresses().Client)
 	for i := range 64 {
-		served["eu by "+servedBy(t, inEU, fmt.Sprint("key-", i))]++
-		served["us by "+servedBy(t, inUS, fmt.Sprint("key-", i))]++
+		served["eu by "+servedBy(t, inEU, "eu", fmt.Sprint("key-", i))]++
+		served["us by "+servedBy(t, inUS, "us", fmt.Sprint("key-", i))]++
 	}
 	if len(served) != 3 || served["eu by eu-1"]+served["eu by eu-2"] != 64 || served["us by us-1"] != 64 {
 		t.Errorf("requests were served so: %v", served)
@@ -344,7 +344,7 @@ func TestTwoMembersAndTwoRegions(t *testing.T) {
 		n, err := far.Counter("without eu-1").Add(ctx, 1)
 		return err == nil && n > 0
 	})
-	if by := servedBy(t, inEU, "key"); by != "eu-2" {
+	if by := servedBy(t, inEU, "eu", "key"); by != "eu-2" {
 		t.Errorf("with eu-1 gone, %s serves eu", by)
 	}
 

@@ -13,21 +13,26 @@ const MaxSubjectBytes = 256
 const (
 	// AllDeltas matches the delta subject of every shard.
 	AllDeltas = "delta.*"
-	// AllRequests matches the request subject of every shard.
-	AllRequests = "kv.*"
 	// Gossip carries what members say of themselves to all others.
 	Gossip = "gossip"
-	// Info is answered by any member: the cluster's name and number of shards.
+	// Info is answered by any member, of the requester's region if there is
+	// one: what the cluster is, and which regions it has.
 	Info = "info"
-	// OwnersGroup is the group in which the owners of a shard serve requests.
+	// OwnersGroup is the group in which the owners of a shard in one region
+	// serve requests.
 	OwnersGroup = "owners"
 )
 
 // Delta returns the subject on which events of the shard are broadcast.
 func Delta(shard int) string { return "delta." + strconv.Itoa(shard) }
 
-// Requests returns the subject on which owners of the shard serve requests.
-func Requests(shard int) string { return "kv." + strconv.Itoa(shard) }
+// Requests returns the subject on which a region's owners of the shard serve
+// requests. Each region has its own: where regions share a subject, both may
+// serve one request while they are linking up, and count it twice.
+func Requests(region string, shard int) string { return "kv." + region + "." + strconv.Itoa(shard) }
+
+// AllRequests matches the request subject of every shard in a region.
+func AllRequests(region string) string { return "kv." + region + ".*" }
 
 // Sync returns the subject on which a member serves other members: fetches,
 // walks, summaries.

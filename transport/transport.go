@@ -78,7 +78,9 @@ type Transport interface {
 	// Serve answers requests on subject, which may contain "*". Servers of one
 	// group share the requests, those in the requester's region before all
 	// others; an empty group stands alone. Where several groups serve one
-	// subject, each gets the request and the first answer counts. Requests are
+	// subject, each gets the request and the first answer counts. While regions
+	// link up, a group that stands in several of them may serve a request once
+	// in each: what must not be done twice needs a subject per region. Requests are
 	// handled concurrently, up to a bound of the member beyond which they are
 	// refused with ErrBusy. The context of a handler ends when the subscription
 	// is closed.

@@ -70,7 +70,7 @@ func member(t *testing.T, answer func(ctx context.Context) ([]byte, error)) (add
 		transport.Info: func(context.Context, transport.Message) ([]byte, error) {
 			return proto.Marshal(&pb.ClusterInfo{Shards: 8, Member: "member", Region: "eu"})
 		},
-		transport.AllRequests: func(ctx context.Context, _ transport.Message) ([]byte, error) { return answer(ctx) },
+		transport.AllRequests("eu"): func(ctx context.Context, _ transport.Message) ([]byte, error) { return answer(ctx) },
 	} {
 		if _, err := s.Serve(subject, transport.OwnersGroup, handle); err != nil {
 			t.Fatal(err)

@@ -19,7 +19,7 @@ func Example() {
 		return
 	}
 	defer member.Close()
-	_, err = member.Serve(transport.AllRequests, transport.OwnersGroup, func(_ context.Context, m transport.Message) ([]byte, error) {
+	_, err = member.Serve(transport.AllRequests("eu"), transport.OwnersGroup, func(_ context.Context, m transport.Message) ([]byte, error) {
 		return []byte(m.Subject + " has " + string(m.Data)), nil
 	})
 	if err != nil {
@@ -33,7 +33,7 @@ func Example() {
 		return
 	}
 	defer client.Close()
-	answer, err := client.Request(ctx, transport.Requests(7), []byte("visits"))
+	answer, err := client.Request(ctx, transport.Requests("eu", 7), []byte("visits"))
 	fmt.Println(string(answer), err)
-	// Output: kv.7 has visits <nil>
+	// Output: kv.eu.7 has visits <nil>
 }

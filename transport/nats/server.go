@@ -1,10 +1,14 @@
 package nats
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"math"
 	"net"
+	"slices"
 	"strconv"
 	"time"
 
@@ -146,6 +150,25 @@ func (s *Server) Gateways() map[string]Gateways {
 		links[region] = g
 	}
 	return links
+}
+
+// Nearest returns the regions that this server sends to, those with the
+// shortest round trip first.
+func (s *Server) Nearest() []string {
+	status, err := s.server.Gatewayz(nil)
+	if err != nil {
+		return nil
+	}
+	trip := func(region string) time.Duration {
+		rtt, err := time.ParseDuration(status.OutboundGateways[region].Connection.RTT)
+		if err != nil || rtt == 0 { // not measured yet
+			return math.MaxInt64
+		}
+		return rtt
+	}
+	return slices.SortedFunc(maps.Keys(status.OutboundGateways), func(a, b string) int {
+		return cmp.Or(cmp.Compare(trip(a), trip(b)), cmp.Compare(a, b))
+	})
 }
 
 // Routes returns the number of connections to other servers of the region. It

@@ -1,0 +1,100 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	pb "github.com/atolldb/atoll/proto"
+	"github.com/atolldb/atoll/transport"
+)
+
+// world is a transport to several regions, each of which has owners or not.
+type world struct {
+	transport.Transport
+	info   *pb.ClusterInfo // nil: nobody answers
+	serves map[string]bool // regions
+	asked  []string        // subjects
+}
+
+func (w *world) Request(ctx context.Context, subject string, _ []byte) ([]byte, error) {
+	w.asked = append(w.asked, subject)
+	if subject == transport.Info {
+		if w.info == nil {
+			return silence(ctx)
+		}
+		return proto.Marshal(w.info)
+	}
+	for region := range w.serves {
+		if transport.Match(transport.AllRequests(region), subject) {
+			return proto.Marshal(&pb.Answer{Results: []*pb.Result{{Number: 7}}})
+		}
+	}
+	return nil, transport.ErrNoResponders
+}
+
+func (w *world) Close() error { return nil }
+
+// A request goes to the nearest region that has an owner, and to one region
+// at a time: what was sent to two could be served twice.
+func TestNearestRegion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{
+			info:   &pb.ClusterInfo{Shards: 1, Region: "eu", Regions: []string{"us", "ap"}},
+			serves: map[string]bool{"eu": true, "us": true, "ap": true},
+		}
+		r := &remote{transport: w}
+		c := New(r, 1, 0)
+		add := func(want ...string) {
+			t.Helper()
+			w.asked = nil
+			if _, err := c.Counter("k").Add(t.Context(), 1); err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(w.asked, want) {
+				t.Errorf("asked %q, want %q", w.asked, want)
+			}
+		}
+		add("info", "kv.eu.0")
+		add("kv.eu.0")
+		delete(w.serves, "eu")
+		add("kv.eu.0", "kv.us.0")
+		delete(w.serves, "us")
+		add("kv.eu.0", "kv.us.0", "kv.ap.0")
+
+		// After a new connection another region may be nearest.
+		w.info = &pb.ClusterInfo{Shards: 1, Region: "ap", Regions: []string{"eu"}}
+		r.moved("reconnected")
+		add("info", "kv.ap.0")
+
+		// What is known is looked up again from time to time, and holds if
+		// nobody answers.
+		w.info = &pb.ClusterInfo{Shards: 1, Region: "us", Regions: []string{"ap"}}
+		time.Sleep(surveyEvery)
+		add("info", "kv.us.0", "kv.ap.0")
+		w.info = nil
+		time.Sleep(surveyEvery)
+		add("info", "kv.us.0", "kv.ap.0")
+	})
+}
+
+// While nobody says which regions there are, nothing is sent to any: that it
+// was not done is known.
+func TestNoRegionKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{serves: map[string]bool{"eu": true}}
+		began := time.Now()
+		_, err := New(&remote{transport: w}, 1, 0).Counter("k").Add(t.Context(), 1)
+		if took := time.Since(began); !errors.Is(err, ErrUnreachable) || took != defaultTimeout {
+			t.Errorf("%v after %v", err, took)
+		}
+		if slices.ContainsFunc(w.asked, func(s string) bool { return s != transport.Info }) {
+			t.Errorf("asked %q", w.asked)
+		}
+	})
+}
