@@ -117,6 +117,6 @@ type joins struct {
 	parts []antientropy.Part
 	// again are the parts that changed after they were compared.
 	again []antientropy.Range
-	// pulled counts the fields that came, diverged the ranges that cannot be.
-	pulled, diverged int
+	// diverged counts the ranges that cannot be.
+	diverged int
 }

@@ -11,8 +11,15 @@ import (
 )
 
 // join brings the parts of a peer's answer to the shard, against its state of
-// this moment: comparing and joining a part is one batch.
+// this moment: comparing and joining a part is one batch. An answer that is not
+// what the peer's own digests say changes nothing.
 func (l *loop) join(t task) {
+	for _, part := range t.joins.parts {
+		if part.Complete && part.Digest != (merkle.Digest{}) && part.Digest != fieldsDigest(l.hasher, part.Fields) {
+			t.done(nil, fmt.Errorf("%w: what the peer holds is not what its digest says", antientropy.ErrBadAnswer))
+			return
+		}
+	}
 	before := t.shard.heard.Vector()
 	g := l.newGroup()
 	commit := func() error {
@@ -52,11 +59,8 @@ func (g *group) joinPart(c *change, p antientropy.Part, result *joins) error {
 		return err
 	}
 	theirs := p.Digest
-	if p.Complete {
+	if p.Complete { // its digest is that of all pieces together, if any
 		theirs = fieldsDigest(g.loop.hasher, p.Fields)
-		if p.Digest != theirs && p.Digest != (merkle.Digest{}) {
-			return fmt.Errorf("%w: what the peer holds is not what its digest says", antientropy.ErrBadAnswer)
-		}
 	}
 	switch spans := c.heard.Over(p.Lo, p.Hi); {
 	case own == theirs:
@@ -71,7 +75,7 @@ func (g *group) joinPart(c *change, p antientropy.Part, result *joins) error {
 		result.diverged++
 		return nil
 	}
-	result.pulled += len(p.Fields)
+	g.loop.replica.counters.pulled.Add(uint64(len(p.Fields)))
 	c.touched = true
 	return crdt.JoinRange(c.heard, c, p.Lo, p.Hi, p.Fields, p.Heard)
 }

@@ -204,7 +204,6 @@ func (r *Replica) walk(ctx context.Context, member string, shard int) error {
 		if err := r.submitAndWait(ctx, task{shard: s, joins: j}); err != nil {
 			return err
 		}
-		r.counters.pulled.Add(uint64(j.pulled))
 		if j.diverged > 0 {
 			return fmt.Errorf("replica: shard %d differs from %s's in %d ranges that heard the same", shard, member, j.diverged)
 		}
