@@ -308,7 +308,8 @@ func (c *change) flushLog(batch *store.Batch) {
 	limit := uint64(c.group.loop.replica.options.LogLimit)
 	for _, d := range c.logged {
 		dot := d.event.Dot
-		batch.Put(logKey(c.shard.index, dot), d.raw)
+		key := logKey(c.shard.index, dot)
+		batch.Put(key, seal(key, d.raw))
 		if dot.Seq > limit {
 			batch.Delete(logKey(c.shard.index, crdt.Dot{Actor: dot.Actor, Seq: dot.Seq - limit}))
 		}

@@ -27,11 +27,11 @@
 // A shard is a 16-bit big-endian number.
 //
 //	c                          -> cluster, shards, format           (see identity)
-//	v shard                    -> version, actor, root, spans heard
+//	v shard                    -> version, actor, root, spans heard, checksum
 //	e shard position           -> entries                           the data
 //	h shard key type           -> number of live fields             derived
 //	m shard leaf(2)            -> digest of the entries of a leaf
-//	l shard actor(8) seq(8)    -> event                             the log
+//	l shard actor(8) seq(8)    -> event, checksum                   the log
 //
 // Everything that an event changes is one batch. Leaves are the ranges of
 // positions that share their first 10 bits.

@@ -9,7 +9,7 @@ import (
 )
 
 // formatVersion is the version of the layout on disk.
-const formatVersion = 1
+const formatVersion = 2
 
 // ErrForeign says that the data on disk belongs to another cluster or member,
 // or was written with other settings that cannot change.

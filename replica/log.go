@@ -41,14 +41,20 @@ func readLog(snap store.Snapshot, shard int, mine, asker crdt.VersionVector, bud
 	return events, false, nil
 }
 
-// readEvent returns an event of the log, or nil if the log does not have it.
+// readEvent returns an event of the log, or nil if the log does not have it, or
+// has it no more as it was written: the log is a cache.
 func readEvent(snap store.Snapshot, shard int, d crdt.Dot) (*crdt.Event, []byte, error) {
-	raw, err := snap.Get(logKey(shard, d))
-	if errors.Is(err, store.ErrNotFound) {
+	key := logKey(shard, d)
+	sealed, err := snap.Get(key)
+	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrCorrupt) {
 		return nil, nil, nil
 	}
 	if err != nil {
 		return nil, nil, err
+	}
+	raw, sound := unseal(key, sealed)
+	if !sound {
+		return nil, nil, nil
 	}
 	event, err := crdt.DecodeEvent(raw)
 	return event, raw, err

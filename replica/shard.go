@@ -31,14 +31,14 @@ type shard struct {
 	damaged atomic.Bool
 }
 
-const stateVersion = 1
+const stateVersion = 2
 
 // encode returns the value of the shard's vector key.
 func (s *shard) encode(actor crdt.Actor, heard *crdt.Heard, root merkle.Digest) []byte {
 	b := []byte{stateVersion}
 	b = binary.BigEndian.AppendUint64(b, uint64(actor))
 	b = root.AppendTo(b)
-	return heard.AppendTo(b)
+	return seal(vectorKey(s.index), heard.AppendTo(b))
 }
 
 // load reads the shard as it was last committed. A shard that is not on disk
@@ -53,7 +53,8 @@ func (s *shard) load(snap store.Snapshot) error {
 		return err
 	}
 	const fixed = 1 + 8 + merkle.DigestBytes
-	if len(value) < fixed || value[0] != stateVersion {
+	value, sound := unseal(vectorKey(s.index), value)
+	if !sound || len(value) < fixed || value[0] != stateVersion {
 		return fmt.Errorf("%w: state of shard %d", store.ErrCorrupt, s.index)
 	}
 	root, err := merkle.Decode(value[9:fixed])
