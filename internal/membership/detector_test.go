@@ -152,6 +152,17 @@ func TestKilled(t *testing.T) {
 					t.Errorf("%s says %v of who came back", m.name, s)
 				}
 			}
+
+			// The pause was no part of its rhythm: the next is noticed as soon.
+			w.run(5 * time.Second)
+			killed = w.now
+			w.members[0].dead = true
+			w.run(2 * time.Second)
+			for _, m := range w.members[1:] {
+				if s := m.detector.State("m0"); s != membership.Suspect {
+					t.Errorf("%s says %v of who was killed again %v ago", m.name, s, w.now.Sub(killed))
+				}
+			}
 		}
 	}
 }
@@ -249,6 +260,25 @@ func TestOneDeafObserver(t *testing.T) {
 	}
 }
 
+// What an observer said before it fell silent itself counts no more.
+func TestStaleSuspicion(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	d := membership.New("m2", membership.Config{})
+	d.Expect("m0", now)
+	d.Hear(membership.Heartbeat{Member: "m1", Incarnation: 1, Suspects: []string{"m0"}}, now)
+	for range 100 {
+		now = now.Add(interval)
+		d.Tick(now)
+	}
+	if a, b := d.State("m0"), d.State("m1"); a != membership.Suspect || b != membership.Suspect {
+		t.Errorf("alone among three: %v, %v", a, b)
+	}
+	d.Hear(membership.Heartbeat{Member: "m1", Incarnation: 1, Suspects: []string{"m0"}}, now)
+	if c := d.Tick(now.Add(interval)); len(c) != 1 || c[0].To != membership.Down || c[0].Suspicions != 2 || c[0].Observers != 2 {
+		t.Errorf("when the other one is back: %+v", c)
+	}
+}
+
 func TestGoodbye(t *testing.T) {
 	w := newWorld(t, 3)
 	w.run(5 * time.Second)
@@ -272,7 +302,7 @@ func TestGoodbye(t *testing.T) {
 	if got := m1.detector.Hear(m0.beat(), w.now); len(got) != 1 || got[0].To != membership.Alive {
 		t.Errorf("when it is back: %+v", got)
 	}
-	if got := m1.detector.Hear(stale, w.now); got != nil || m1.detector.State("m0") != membership.Alive {
+	if got := m1.detector.Hear(bye, w.now); got != nil || m1.detector.State("m0") != membership.Alive {
 		t.Errorf("a heartbeat of the process before: %+v", got)
 	}
 	m1.detector.Forget("m0")
