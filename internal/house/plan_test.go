@@ -56,7 +56,7 @@ const (
 var (
 	engine   = []string{"replica/..."}
 	adapters = []string{
-		"internal/store/badgerstore/...", "internal/store/memstore/...",
+		"internal/store/badgerstore/...", "internal/store/faultstore/...", "internal/store/memstore/...",
 		"transport/nats/...", "transport/memnet/...",
 	}
 	suites = []string{"crdt/crdttest/...", "internal/store/storetest/...", "transport/transporttest/..."}
@@ -79,7 +79,7 @@ func atoll() plan {
 		}},
 		{"the engine", false, []string{"replica"}},
 		{"adapters, and the suites that they pass", false, []string{
-			"internal/store/badgerstore", "internal/store/memstore", "internal/store/storetest",
+			"internal/store/badgerstore", "internal/store/faultstore", "internal/store/memstore", "internal/store/storetest",
 			"transport/nats", "transport/memnet", "transport/transporttest",
 			"internal/traffic",
 		}},

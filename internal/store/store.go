@@ -26,6 +26,20 @@ var (
 	ErrNoSpace = errors.New("store: not enough disk space")
 )
 
+// UnreadableError is ErrCorrupt of one value. What is beside it can be read,
+// and the key can be written or deleted.
+type UnreadableError struct {
+	// Key belongs to the one who gets the error.
+	Key []byte
+}
+
+func (e *UnreadableError) Error() string {
+	return fmt.Sprintf("%v: the value of %.40q cannot be read", ErrCorrupt, e.Key)
+}
+
+// Is makes it an ErrCorrupt.
+func (e *UnreadableError) Is(target error) bool { return target == ErrCorrupt }
+
 // Bounds: every store accepts what is equal to them and refuses what is above.
 const (
 	MaxKeyBytes    = 60_000
@@ -58,14 +72,14 @@ type Store interface {
 
 // Snapshot is a frozen view of a store. It may be used by one goroutine at a time.
 type Snapshot interface {
-	// Get returns the value of key, or ErrNotFound. The value is valid until
-	// Close and must not be changed.
+	// Get returns the value of key, or ErrNotFound, or an UnreadableError. The
+	// value is valid until Close and must not be changed.
 	Get(key []byte) ([]byte, error)
 
 	// Scan visits the keys in [lo, hi) in ascending order; a nil hi has no
 	// end. Key and value are valid during the call of visit only. It stops at
-	// the first error of visit and returns it as it is. Visit may read the
-	// snapshot.
+	// the first error of visit and returns it as it is, and at a value that it
+	// cannot read, with an UnreadableError. Visit may read the snapshot.
 	Scan(lo, hi []byte, visit func(key, value []byte) error) error
 
 	// Close releases the snapshot; it may be called more than once.

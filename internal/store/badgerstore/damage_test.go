@@ -287,8 +287,14 @@ func TestLargeValueGone(t *testing.T) {
 	if value, err := snap.Get([]byte("large")); !errors.Is(err, store.ErrCorrupt) {
 		t.Errorf("Get: %d bytes, %v; want ErrCorrupt", len(value), err)
 	}
-	if n, err := countKeys(s); !errors.Is(err, store.ErrCorrupt) {
-		t.Errorf("Scan: %d keys, %v; want ErrCorrupt", n, err)
+	n, err := countKeys(s)
+	var unreadable *store.UnreadableError
+	if !errors.As(err, &unreadable) || string(unreadable.Key) != "large" {
+		t.Errorf("Scan: %d keys, %v; want an UnreadableError of the key", n, err)
+	}
+	err = snap.Scan([]byte("large\x00"), nil, func(_, _ []byte) error { return nil })
+	if err != nil {
+		t.Errorf("Scan behind it: %v", err)
 	}
 	if _, err := snap.Get([]byte("key00000")); err != nil {
 		t.Errorf("Get beside it: %v", err)

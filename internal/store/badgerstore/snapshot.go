@@ -77,18 +77,17 @@ func (s *snapshot) Get(key []byte) (value []byte, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("store: get: %w", err)
 		}
-		if value, err := valueOf(item); err != errUnreadable {
-			return value, err
+		if value, ok := valueOf(item); ok {
+			return value, nil
 		}
 	}
-	return nil, fmt.Errorf("%w: the value of %.40q cannot be read", store.ErrCorrupt, key)
+	return nil, &store.UnreadableError{Key: bytes.Clone(key)}
 }
 
-var errUnreadable = errors.New("value not found in the value log")
-
-// valueOf returns the item's value, never nil. It copies only what lies in the
-// value log: anything else is the item's own copy already.
-func valueOf(item *badger.Item) ([]byte, error) {
+// valueOf returns the item's value, never nil, or false if the value log does
+// not have it or has something else. It copies only what lies in the value log:
+// anything else is the item's own copy already.
+func valueOf(item *badger.Item) ([]byte, bool) {
 	var value []byte
 	err := item.Value(func(v []byte) error {
 		if value = v; len(v) >= valueThreshold {
@@ -96,16 +95,13 @@ func valueOf(item *badger.Item) ([]byte, error) {
 		}
 		return nil
 	})
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", store.ErrCorrupt, err)
-	}
-	if unreadable(item, value) {
-		return nil, errUnreadable
+	if err != nil || unreadable(item, value) {
+		return nil, false
 	}
 	if value == nil {
-		return []byte{}, nil
+		return []byte{}, true
 	}
-	return value, nil
+	return value, true
 }
 
 // unreadable reports whether value is not that of the item: what Badger cannot
@@ -135,9 +131,10 @@ func (s *snapshot) Scan(lo, hi []byte, visit func(key, value []byte) error) (err
 	it := s.view.txn.NewIterator(badger.IteratorOptions{Prefix: commonPrefix(lo, hi)})
 	defer it.Close()
 	var item *badger.Item
+	readable := false
 	each := func(value []byte) error {
-		if unreadable(item, value) {
-			return fmt.Errorf("%w: the value of %.40q cannot be read", store.ErrCorrupt, item.Key())
+		if readable = !unreadable(item, value); !readable {
+			return nil
 		}
 		visiting = true
 		err := visit(item.Key(), value)
@@ -149,7 +146,12 @@ func (s *snapshot) Scan(lo, hi []byte, visit func(key, value []byte) error) (err
 		if hi != nil && bytes.Compare(item.Key(), hi) >= 0 {
 			return nil
 		}
-		if err := item.Value(each); err != nil {
+		readable = false
+		err := item.Value(each)
+		if !readable {
+			return &store.UnreadableError{Key: item.KeyCopy(nil)}
+		}
+		if err != nil {
 			return err
 		}
 	}
