@@ -30,6 +30,9 @@ var (
 	ErrUnreachable = errors.New("cluster unreachable")
 	// ErrBusy says that the member had too much to do. Nothing was changed.
 	ErrBusy = errors.New("member busy")
+	// ErrBehind says that the member has not heard in time what the session has
+	// seen elsewhere. Nothing was changed.
+	ErrBehind = errors.New("behind the session")
 	// ErrUnavailable says that the member's disk failed, or that its answer
 	// made no sense. It is not known whether a write was done.
 	ErrUnavailable = errors.New("member unavailable")
@@ -76,6 +79,7 @@ type Client struct {
 	shards  int
 	timeout time.Duration
 	close   func() error
+	session *session // nil: none
 }
 
 // Asker serves requests: a member in the same process, or the network.
@@ -194,7 +198,8 @@ func (c *Client) do(ctx context.Context, key string, ops ...*pb.Operation) ([]*p
 	if err := ctx.Err(); err != nil {
 		return nil, meaning(err)
 	}
-	answer, err := c.ask.Do(ctx, ring.Shard(key, c.shards), &pb.Request{Operations: ops})
+	shard := ring.Shard(key, c.shards)
+	answer, err := c.ask.Do(ctx, shard, &pb.Request{Operations: ops, After: c.session.after(shard)})
 	if err != nil {
 		return nil, meaning(err)
 	}
@@ -203,6 +208,9 @@ func (c *Client) do(ctx context.Context, key string, ops ...*pb.Operation) ([]*p
 	}
 	if n := len(answer.GetResults()); n != len(ops) {
 		return nil, fmt.Errorf("%w: an answer of %d results to %d operations", ErrUnavailable, n, len(ops))
+	}
+	if err := c.session.saw(shard, answer.GetVector()); err != nil {
+		return nil, err
 	}
 	return answer.GetResults(), nil
 }
@@ -214,7 +222,7 @@ func refusal(ctx context.Context, e *pb.Error) error {
 	}
 	kind := map[pb.Error_Code]error{
 		pb.Error_INVALID: ErrInvalid, pb.Error_WRONG_SHARD: ErrInvalid, pb.Error_OVERFLOW: ErrOverflow,
-		pb.Error_BUSY: ErrBusy, pb.Error_UNAVAILABLE: ErrUnavailable,
+		pb.Error_BUSY: ErrBusy, pb.Error_UNAVAILABLE: ErrUnavailable, pb.Error_BEHIND: ErrBehind,
 	}[e.GetCode()]
 	switch {
 	case kind != nil:

@@ -8,6 +8,8 @@
 //	Connect, Client     a connection to the nearest region
 //	Counter, Set,       handles: a key of a type; making one costs nothing
 //	Register
+//	Session, Resume,    calls that see what those before them saw, in every
+//	Token               region
 //	Delete, Types       what a key holds, whatever its type
 //	Status, Verify      what members say of themselves, and whether they agree
 //	New, Asker          the same over a member in this process
@@ -15,6 +17,8 @@
 // A write that returned nil is on disk in one region and on its way to all
 // others. It is served by the region of the server that the client is
 // connected to, or by the nearest other one if that region has no member left.
+// What was written in one region shows in another as soon as it has arrived
+// there; a Session waits for it.
 //
 // Handles and clients may be used concurrently. Every call takes a context;
 // without a deadline it ends after Options.Timeout. Errors can be matched with

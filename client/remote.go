@@ -17,8 +17,10 @@ import (
 const (
 	// lookTimeout bounds one attempt of a question that changes nothing.
 	lookTimeout = time.Second
-	// surveyEvery is how long to go by what is known of the regions.
-	surveyEvery = 15 * time.Second
+	// surveyEvery is how long to go by what is known of the regions, and
+	// surveyTimeout how long to wait for news of them.
+	surveyEvery   = 15 * time.Second
+	surveyTimeout = lookTimeout / 2
 )
 
 // link is a connection that a remote owns.
@@ -90,7 +92,7 @@ func (r *remote) regions(ctx context.Context) ([]string, error) {
 	}
 	if known != nil { // good enough if there is no answer
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, lookTimeout)
+		ctx, cancel = context.WithTimeout(ctx, surveyTimeout)
 		defer cancel()
 	}
 	info, err := r.info(ctx)

@@ -34,6 +34,7 @@ const (
 	Error_UNAVAILABLE Error_Code = 3 // the member cannot write or read its disk, or shuts down
 	Error_BUSY        Error_Code = 4 // too much is waiting; nothing was done
 	Error_WRONG_SHARD Error_Code = 5 // a key does not belong to the shard of the subject
+	Error_BEHIND      Error_Code = 6 // the copy has not heard what the session has seen; nothing was done
 )
 
 // Enum value maps for Error_Code.
@@ -45,6 +46,7 @@ var (
 		3: "UNAVAILABLE",
 		4: "BUSY",
 		5: "WRONG_SHARD",
+		6: "BEHIND",
 	}
 	Error_Code_value = map[string]int32{
 		"UNKNOWN":     0,
@@ -53,6 +55,7 @@ var (
 		"UNAVAILABLE": 3,
 		"BUSY":        4,
 		"WRONG_SHARD": 5,
+		"BEHIND":      6,
 	}
 )
 
@@ -88,6 +91,7 @@ func (Error_Code) EnumDescriptor() ([]byte, []int) {
 type Request struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Operations    []*Operation           `protobuf:"bytes,1,rep,name=operations,proto3" json:"operations,omitempty"`
+	After         []byte                 `protobuf:"bytes,2,opt,name=after,proto3" json:"after,omitempty"` // what the session has seen of the shard: a vector
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -125,6 +129,13 @@ func (*Request) Descriptor() ([]byte, []int) {
 func (x *Request) GetOperations() []*Operation {
 	if x != nil {
 		return x.Operations
+	}
+	return nil
+}
+
+func (x *Request) GetAfter() []byte {
+	if x != nil {
+		return x.After
 	}
 	return nil
 }
@@ -689,7 +700,7 @@ type Answer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Error         *Error                 `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"`     // set: nothing was changed
 	Results       []*Result              `protobuf:"bytes,2,rep,name=results,proto3" json:"results,omitempty"` // one for each operation
-	Vector        []byte                 `protobuf:"bytes,3,opt,name=vector,proto3" json:"vector,omitempty"`   // what the shard had heard when it answered
+	Vector        []byte                 `protobuf:"bytes,3,opt,name=vector,proto3" json:"vector,omitempty"`   // what the answer may show: a vector
 	Member        string                 `protobuf:"bytes,4,opt,name=member,proto3" json:"member,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -891,6 +902,59 @@ func (x *ClusterInfo) GetRegions() []string {
 	return nil
 }
 
+// Token is what a session has seen, for applications to keep: opaque to them.
+type Token struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Shards        uint32                 `protobuf:"varint,1,opt,name=shards,proto3" json:"shards,omitempty"`                                                                             // of the cluster
+	Vectors       map[uint32][]byte      `protobuf:"bytes,2,rep,name=vectors,proto3" json:"vectors,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // by shard
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Token) Reset() {
+	*x = Token{}
+	mi := &file_proto_atoll_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Token) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Token) ProtoMessage() {}
+
+func (x *Token) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_atoll_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Token.ProtoReflect.Descriptor instead.
+func (*Token) Descriptor() ([]byte, []int) {
+	return file_proto_atoll_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Token) GetShards() uint32 {
+	if x != nil {
+		return x.Shards
+	}
+	return 0
+}
+
+func (x *Token) GetVectors() map[uint32][]byte {
+	if x != nil {
+		return x.Vectors
+	}
+	return nil
+}
+
 // Delta is broadcast on delta.<shard> after every group commit.
 type Delta struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -903,7 +967,7 @@ type Delta struct {
 
 func (x *Delta) Reset() {
 	*x = Delta{}
-	mi := &file_proto_atoll_proto_msgTypes[11]
+	mi := &file_proto_atoll_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -915,7 +979,7 @@ func (x *Delta) String() string {
 func (*Delta) ProtoMessage() {}
 
 func (x *Delta) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[11]
+	mi := &file_proto_atoll_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -928,7 +992,7 @@ func (x *Delta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delta.ProtoReflect.Descriptor instead.
 func (*Delta) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{11}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Delta) GetMember() string {
@@ -971,7 +1035,7 @@ type Gossip struct {
 
 func (x *Gossip) Reset() {
 	*x = Gossip{}
-	mi := &file_proto_atoll_proto_msgTypes[12]
+	mi := &file_proto_atoll_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -983,7 +1047,7 @@ func (x *Gossip) String() string {
 func (*Gossip) ProtoMessage() {}
 
 func (x *Gossip) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[12]
+	mi := &file_proto_atoll_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -996,7 +1060,7 @@ func (x *Gossip) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gossip.ProtoReflect.Descriptor instead.
 func (*Gossip) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{12}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Gossip) GetMember() string {
@@ -1060,7 +1124,7 @@ type ShardState struct {
 
 func (x *ShardState) Reset() {
 	*x = ShardState{}
-	mi := &file_proto_atoll_proto_msgTypes[13]
+	mi := &file_proto_atoll_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1072,7 +1136,7 @@ func (x *ShardState) String() string {
 func (*ShardState) ProtoMessage() {}
 
 func (x *ShardState) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[13]
+	mi := &file_proto_atoll_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1085,7 +1149,7 @@ func (x *ShardState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardState.ProtoReflect.Descriptor instead.
 func (*ShardState) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{13}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ShardState) GetShard() uint32 {
@@ -1133,7 +1197,7 @@ type SyncRequest struct {
 
 func (x *SyncRequest) Reset() {
 	*x = SyncRequest{}
-	mi := &file_proto_atoll_proto_msgTypes[14]
+	mi := &file_proto_atoll_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1145,7 +1209,7 @@ func (x *SyncRequest) String() string {
 func (*SyncRequest) ProtoMessage() {}
 
 func (x *SyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[14]
+	mi := &file_proto_atoll_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1158,7 +1222,7 @@ func (x *SyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncRequest.ProtoReflect.Descriptor instead.
 func (*SyncRequest) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{14}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SyncRequest) GetWhat() isSyncRequest_What {
@@ -1255,7 +1319,7 @@ type SyncAnswer struct {
 
 func (x *SyncAnswer) Reset() {
 	*x = SyncAnswer{}
-	mi := &file_proto_atoll_proto_msgTypes[15]
+	mi := &file_proto_atoll_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1267,7 +1331,7 @@ func (x *SyncAnswer) String() string {
 func (*SyncAnswer) ProtoMessage() {}
 
 func (x *SyncAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[15]
+	mi := &file_proto_atoll_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1280,7 +1344,7 @@ func (x *SyncAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncAnswer.ProtoReflect.Descriptor instead.
 func (*SyncAnswer) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{15}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SyncAnswer) GetError() *Error {
@@ -1371,7 +1435,7 @@ type States struct {
 
 func (x *States) Reset() {
 	*x = States{}
-	mi := &file_proto_atoll_proto_msgTypes[16]
+	mi := &file_proto_atoll_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1383,7 +1447,7 @@ func (x *States) String() string {
 func (*States) ProtoMessage() {}
 
 func (x *States) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[16]
+	mi := &file_proto_atoll_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1396,7 +1460,7 @@ func (x *States) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use States.ProtoReflect.Descriptor instead.
 func (*States) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{16}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *States) GetShards() []*ShardState {
@@ -1417,7 +1481,7 @@ type Fetch struct {
 
 func (x *Fetch) Reset() {
 	*x = Fetch{}
-	mi := &file_proto_atoll_proto_msgTypes[17]
+	mi := &file_proto_atoll_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1429,7 +1493,7 @@ func (x *Fetch) String() string {
 func (*Fetch) ProtoMessage() {}
 
 func (x *Fetch) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[17]
+	mi := &file_proto_atoll_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1442,7 +1506,7 @@ func (x *Fetch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fetch.ProtoReflect.Descriptor instead.
 func (*Fetch) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{17}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Fetch) GetShard() uint32 {
@@ -1470,7 +1534,7 @@ type Fetched struct {
 
 func (x *Fetched) Reset() {
 	*x = Fetched{}
-	mi := &file_proto_atoll_proto_msgTypes[18]
+	mi := &file_proto_atoll_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1482,7 +1546,7 @@ func (x *Fetched) String() string {
 func (*Fetched) ProtoMessage() {}
 
 func (x *Fetched) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[18]
+	mi := &file_proto_atoll_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1495,7 +1559,7 @@ func (x *Fetched) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fetched.ProtoReflect.Descriptor instead.
 func (*Fetched) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{18}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Fetched) GetEvents() [][]byte {
@@ -1530,7 +1594,7 @@ type Walk struct {
 
 func (x *Walk) Reset() {
 	*x = Walk{}
-	mi := &file_proto_atoll_proto_msgTypes[19]
+	mi := &file_proto_atoll_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1542,7 +1606,7 @@ func (x *Walk) String() string {
 func (*Walk) ProtoMessage() {}
 
 func (x *Walk) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[19]
+	mi := &file_proto_atoll_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1555,7 +1619,7 @@ func (x *Walk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Walk.ProtoReflect.Descriptor instead.
 func (*Walk) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{19}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Walk) GetShard() uint32 {
@@ -1583,7 +1647,7 @@ type Range struct {
 
 func (x *Range) Reset() {
 	*x = Range{}
-	mi := &file_proto_atoll_proto_msgTypes[20]
+	mi := &file_proto_atoll_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1595,7 +1659,7 @@ func (x *Range) String() string {
 func (*Range) ProtoMessage() {}
 
 func (x *Range) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[20]
+	mi := &file_proto_atoll_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1608,7 +1672,7 @@ func (x *Range) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Range.ProtoReflect.Descriptor instead.
 func (*Range) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{20}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Range) GetLow() []byte {
@@ -1643,7 +1707,7 @@ type Walked struct {
 
 func (x *Walked) Reset() {
 	*x = Walked{}
-	mi := &file_proto_atoll_proto_msgTypes[21]
+	mi := &file_proto_atoll_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1655,7 +1719,7 @@ func (x *Walked) String() string {
 func (*Walked) ProtoMessage() {}
 
 func (x *Walked) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[21]
+	mi := &file_proto_atoll_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1668,7 +1732,7 @@ func (x *Walked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Walked.ProtoReflect.Descriptor instead.
 func (*Walked) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{21}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Walked) GetVectors() [][]byte {
@@ -1699,7 +1763,7 @@ type Part struct {
 
 func (x *Part) Reset() {
 	*x = Part{}
-	mi := &file_proto_atoll_proto_msgTypes[22]
+	mi := &file_proto_atoll_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1711,7 +1775,7 @@ func (x *Part) String() string {
 func (*Part) ProtoMessage() {}
 
 func (x *Part) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[22]
+	mi := &file_proto_atoll_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1724,7 +1788,7 @@ func (x *Part) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Part.ProtoReflect.Descriptor instead.
 func (*Part) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{22}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Part) GetLow() []byte {
@@ -1779,7 +1843,7 @@ type Field struct {
 
 func (x *Field) Reset() {
 	*x = Field{}
-	mi := &file_proto_atoll_proto_msgTypes[23]
+	mi := &file_proto_atoll_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1791,7 +1855,7 @@ func (x *Field) String() string {
 func (*Field) ProtoMessage() {}
 
 func (x *Field) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[23]
+	mi := &file_proto_atoll_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1804,7 +1868,7 @@ func (x *Field) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Field.ProtoReflect.Descriptor instead.
 func (*Field) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{23}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Field) GetPosition() []byte {
@@ -1830,7 +1894,7 @@ type StatusQuery struct {
 
 func (x *StatusQuery) Reset() {
 	*x = StatusQuery{}
-	mi := &file_proto_atoll_proto_msgTypes[24]
+	mi := &file_proto_atoll_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1842,7 +1906,7 @@ func (x *StatusQuery) String() string {
 func (*StatusQuery) ProtoMessage() {}
 
 func (x *StatusQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[24]
+	mi := &file_proto_atoll_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1855,7 +1919,7 @@ func (x *StatusQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusQuery.ProtoReflect.Descriptor instead.
 func (*StatusQuery) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{24}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *StatusQuery) GetShards() bool {
@@ -1881,7 +1945,7 @@ type Status struct {
 
 func (x *Status) Reset() {
 	*x = Status{}
-	mi := &file_proto_atoll_proto_msgTypes[25]
+	mi := &file_proto_atoll_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1893,7 +1957,7 @@ func (x *Status) String() string {
 func (*Status) ProtoMessage() {}
 
 func (x *Status) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[25]
+	mi := &file_proto_atoll_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1906,7 +1970,7 @@ func (x *Status) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Status.ProtoReflect.Descriptor instead.
 func (*Status) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{25}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Status) GetMember() string {
@@ -1980,7 +2044,7 @@ type PeerStatus struct {
 
 func (x *PeerStatus) Reset() {
 	*x = PeerStatus{}
-	mi := &file_proto_atoll_proto_msgTypes[26]
+	mi := &file_proto_atoll_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1992,7 +2056,7 @@ func (x *PeerStatus) String() string {
 func (*PeerStatus) ProtoMessage() {}
 
 func (x *PeerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[26]
+	mi := &file_proto_atoll_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2005,7 +2069,7 @@ func (x *PeerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerStatus.ProtoReflect.Descriptor instead.
 func (*PeerStatus) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{26}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *PeerStatus) GetMember() string {
@@ -2070,7 +2134,7 @@ type ShardLag struct {
 
 func (x *ShardLag) Reset() {
 	*x = ShardLag{}
-	mi := &file_proto_atoll_proto_msgTypes[27]
+	mi := &file_proto_atoll_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2082,7 +2146,7 @@ func (x *ShardLag) String() string {
 func (*ShardLag) ProtoMessage() {}
 
 func (x *ShardLag) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[27]
+	mi := &file_proto_atoll_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2095,7 +2159,7 @@ func (x *ShardLag) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardLag.ProtoReflect.Descriptor instead.
 func (*ShardLag) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{27}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ShardLag) GetShard() uint32 {
@@ -2137,11 +2201,12 @@ var File_proto_atoll_proto protoreflect.FileDescriptor
 
 const file_proto_atoll_proto_rawDesc = "" +
 	"\n" +
-	"\x11proto/atoll.proto\x12\batoll.v1\">\n" +
+	"\x11proto/atoll.proto\x12\batoll.v1\"T\n" +
 	"\aRequest\x123\n" +
 	"\n" +
 	"operations\x18\x01 \x03(\v2\x13.atoll.v1.OperationR\n" +
-	"operations\"\x9b\x04\n" +
+	"operations\x12\x14\n" +
+	"\x05after\x18\x02 \x01(\fR\x05after\"\x9b\x04\n" +
 	"\tOperation\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12!\n" +
 	"\vcounter_add\x18\x02 \x01(\x03H\x00R\n" +
@@ -2185,24 +2250,32 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\x05error\x18\x01 \x01(\v2\x0f.atoll.v1.ErrorR\x05error\x12*\n" +
 	"\aresults\x18\x02 \x03(\v2\x10.atoll.v1.ResultR\aresults\x12\x16\n" +
 	"\x06vector\x18\x03 \x01(\fR\x06vector\x12\x16\n" +
-	"\x06member\x18\x04 \x01(\tR\x06member\"\xa1\x01\n" +
+	"\x06member\x18\x04 \x01(\tR\x06member\"\xad\x01\n" +
 	"\x05Error\x12(\n" +
 	"\x04code\x18\x01 \x01(\x0e2\x14.atoll.v1.Error.CodeR\x04code\x12\x12\n" +
-	"\x04text\x18\x02 \x01(\tR\x04text\"Z\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\"f\n" +
 	"\x04Code\x12\v\n" +
 	"\aUNKNOWN\x10\x00\x12\v\n" +
 	"\aINVALID\x10\x01\x12\f\n" +
 	"\bOVERFLOW\x10\x02\x12\x0f\n" +
 	"\vUNAVAILABLE\x10\x03\x12\b\n" +
 	"\x04BUSY\x10\x04\x12\x0f\n" +
-	"\vWRONG_SHARD\x10\x05\"\xa3\x01\n" +
+	"\vWRONG_SHARD\x10\x05\x12\n" +
+	"\n" +
+	"\x06BEHIND\x10\x06\"\xa3\x01\n" +
 	"\vClusterInfo\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x16\n" +
 	"\x06shards\x18\x02 \x01(\rR\x06shards\x12\x16\n" +
 	"\x06member\x18\x03 \x01(\tR\x06member\x12\x16\n" +
 	"\x06region\x18\x04 \x01(\tR\x06region\x12\x18\n" +
 	"\aversion\x18\x05 \x01(\tR\aversion\x12\x18\n" +
-	"\aregions\x18\x06 \x03(\tR\aregions\"O\n" +
+	"\aregions\x18\x06 \x03(\tR\aregions\"\x93\x01\n" +
+	"\x05Token\x12\x16\n" +
+	"\x06shards\x18\x01 \x01(\rR\x06shards\x126\n" +
+	"\avectors\x18\x02 \x03(\v2\x1c.atoll.v1.Token.VectorsEntryR\avectors\x1a:\n" +
+	"\fVectorsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\rR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\"O\n" +
 	"\x05Delta\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\tR\x06member\x12\x14\n" +
 	"\x05event\x18\x02 \x01(\fR\x05event\x12\x18\n" +
@@ -2310,7 +2383,7 @@ func file_proto_atoll_proto_rawDescGZIP() []byte {
 }
 
 var file_proto_atoll_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_proto_atoll_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_proto_atoll_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_proto_atoll_proto_goTypes = []any{
 	(Error_Code)(0),     // 0: atoll.v1.Error.Code
 	(*Request)(nil),     // 1: atoll.v1.Request
@@ -2324,24 +2397,26 @@ var file_proto_atoll_proto_goTypes = []any{
 	(*Answer)(nil),      // 9: atoll.v1.Answer
 	(*Error)(nil),       // 10: atoll.v1.Error
 	(*ClusterInfo)(nil), // 11: atoll.v1.ClusterInfo
-	(*Delta)(nil),       // 12: atoll.v1.Delta
-	(*Gossip)(nil),      // 13: atoll.v1.Gossip
-	(*ShardState)(nil),  // 14: atoll.v1.ShardState
-	(*SyncRequest)(nil), // 15: atoll.v1.SyncRequest
-	(*SyncAnswer)(nil),  // 16: atoll.v1.SyncAnswer
-	(*States)(nil),      // 17: atoll.v1.States
-	(*Fetch)(nil),       // 18: atoll.v1.Fetch
-	(*Fetched)(nil),     // 19: atoll.v1.Fetched
-	(*Walk)(nil),        // 20: atoll.v1.Walk
-	(*Range)(nil),       // 21: atoll.v1.Range
-	(*Walked)(nil),      // 22: atoll.v1.Walked
-	(*Part)(nil),        // 23: atoll.v1.Part
-	(*Field)(nil),       // 24: atoll.v1.Field
-	(*StatusQuery)(nil), // 25: atoll.v1.StatusQuery
-	(*Status)(nil),      // 26: atoll.v1.Status
-	(*PeerStatus)(nil),  // 27: atoll.v1.PeerStatus
-	(*ShardLag)(nil),    // 28: atoll.v1.ShardLag
-	nil,                 // 29: atoll.v1.Status.CountersEntry
+	(*Token)(nil),       // 12: atoll.v1.Token
+	(*Delta)(nil),       // 13: atoll.v1.Delta
+	(*Gossip)(nil),      // 14: atoll.v1.Gossip
+	(*ShardState)(nil),  // 15: atoll.v1.ShardState
+	(*SyncRequest)(nil), // 16: atoll.v1.SyncRequest
+	(*SyncAnswer)(nil),  // 17: atoll.v1.SyncAnswer
+	(*States)(nil),      // 18: atoll.v1.States
+	(*Fetch)(nil),       // 19: atoll.v1.Fetch
+	(*Fetched)(nil),     // 20: atoll.v1.Fetched
+	(*Walk)(nil),        // 21: atoll.v1.Walk
+	(*Range)(nil),       // 22: atoll.v1.Range
+	(*Walked)(nil),      // 23: atoll.v1.Walked
+	(*Part)(nil),        // 24: atoll.v1.Part
+	(*Field)(nil),       // 25: atoll.v1.Field
+	(*StatusQuery)(nil), // 26: atoll.v1.StatusQuery
+	(*Status)(nil),      // 27: atoll.v1.Status
+	(*PeerStatus)(nil),  // 28: atoll.v1.PeerStatus
+	(*ShardLag)(nil),    // 29: atoll.v1.ShardLag
+	nil,                 // 30: atoll.v1.Token.VectorsEntry
+	nil,                 // 31: atoll.v1.Status.CountersEntry
 }
 var file_proto_atoll_proto_depIdxs = []int32{
 	2,  // 0: atoll.v1.Request.operations:type_name -> atoll.v1.Operation
@@ -2357,29 +2432,30 @@ var file_proto_atoll_proto_depIdxs = []int32{
 	10, // 10: atoll.v1.Answer.error:type_name -> atoll.v1.Error
 	8,  // 11: atoll.v1.Answer.results:type_name -> atoll.v1.Result
 	0,  // 12: atoll.v1.Error.code:type_name -> atoll.v1.Error.Code
-	14, // 13: atoll.v1.Gossip.shards:type_name -> atoll.v1.ShardState
-	18, // 14: atoll.v1.SyncRequest.fetch:type_name -> atoll.v1.Fetch
-	20, // 15: atoll.v1.SyncRequest.walk:type_name -> atoll.v1.Walk
-	25, // 16: atoll.v1.SyncRequest.status:type_name -> atoll.v1.StatusQuery
-	3,  // 17: atoll.v1.SyncRequest.states:type_name -> atoll.v1.Empty
-	10, // 18: atoll.v1.SyncAnswer.error:type_name -> atoll.v1.Error
-	19, // 19: atoll.v1.SyncAnswer.fetched:type_name -> atoll.v1.Fetched
-	22, // 20: atoll.v1.SyncAnswer.walked:type_name -> atoll.v1.Walked
-	26, // 21: atoll.v1.SyncAnswer.status:type_name -> atoll.v1.Status
-	17, // 22: atoll.v1.SyncAnswer.states:type_name -> atoll.v1.States
-	14, // 23: atoll.v1.States.shards:type_name -> atoll.v1.ShardState
-	21, // 24: atoll.v1.Walk.ranges:type_name -> atoll.v1.Range
-	23, // 25: atoll.v1.Walked.parts:type_name -> atoll.v1.Part
-	24, // 26: atoll.v1.Part.fields:type_name -> atoll.v1.Field
-	14, // 27: atoll.v1.Status.shards:type_name -> atoll.v1.ShardState
-	27, // 28: atoll.v1.Status.peers:type_name -> atoll.v1.PeerStatus
-	29, // 29: atoll.v1.Status.counters:type_name -> atoll.v1.Status.CountersEntry
-	28, // 30: atoll.v1.PeerStatus.shards:type_name -> atoll.v1.ShardLag
-	31, // [31:31] is the sub-list for method output_type
-	31, // [31:31] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	30, // 13: atoll.v1.Token.vectors:type_name -> atoll.v1.Token.VectorsEntry
+	15, // 14: atoll.v1.Gossip.shards:type_name -> atoll.v1.ShardState
+	19, // 15: atoll.v1.SyncRequest.fetch:type_name -> atoll.v1.Fetch
+	21, // 16: atoll.v1.SyncRequest.walk:type_name -> atoll.v1.Walk
+	26, // 17: atoll.v1.SyncRequest.status:type_name -> atoll.v1.StatusQuery
+	3,  // 18: atoll.v1.SyncRequest.states:type_name -> atoll.v1.Empty
+	10, // 19: atoll.v1.SyncAnswer.error:type_name -> atoll.v1.Error
+	20, // 20: atoll.v1.SyncAnswer.fetched:type_name -> atoll.v1.Fetched
+	23, // 21: atoll.v1.SyncAnswer.walked:type_name -> atoll.v1.Walked
+	27, // 22: atoll.v1.SyncAnswer.status:type_name -> atoll.v1.Status
+	18, // 23: atoll.v1.SyncAnswer.states:type_name -> atoll.v1.States
+	15, // 24: atoll.v1.States.shards:type_name -> atoll.v1.ShardState
+	22, // 25: atoll.v1.Walk.ranges:type_name -> atoll.v1.Range
+	24, // 26: atoll.v1.Walked.parts:type_name -> atoll.v1.Part
+	25, // 27: atoll.v1.Part.fields:type_name -> atoll.v1.Field
+	15, // 28: atoll.v1.Status.shards:type_name -> atoll.v1.ShardState
+	28, // 29: atoll.v1.Status.peers:type_name -> atoll.v1.PeerStatus
+	31, // 30: atoll.v1.Status.counters:type_name -> atoll.v1.Status.CountersEntry
+	29, // 31: atoll.v1.PeerStatus.shards:type_name -> atoll.v1.ShardLag
+	32, // [32:32] is the sub-list for method output_type
+	32, // [32:32] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_proto_atoll_proto_init() }
@@ -2400,13 +2476,13 @@ func file_proto_atoll_proto_init() {
 		(*Operation_RegisterGet)(nil),
 		(*Operation_Delete)(nil),
 	}
-	file_proto_atoll_proto_msgTypes[14].OneofWrappers = []any{
+	file_proto_atoll_proto_msgTypes[15].OneofWrappers = []any{
 		(*SyncRequest_Fetch)(nil),
 		(*SyncRequest_Walk)(nil),
 		(*SyncRequest_Status)(nil),
 		(*SyncRequest_States)(nil),
 	}
-	file_proto_atoll_proto_msgTypes[15].OneofWrappers = []any{
+	file_proto_atoll_proto_msgTypes[16].OneofWrappers = []any{
 		(*SyncAnswer_Fetched)(nil),
 		(*SyncAnswer_Walked)(nil),
 		(*SyncAnswer_Status)(nil),
@@ -2418,7 +2494,7 @@ func file_proto_atoll_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_atoll_proto_rawDesc), len(file_proto_atoll_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   29,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -43,6 +43,9 @@ type Options struct {
 	// QuestionTimeout is how long a peer may take to answer a question before
 	// another one is asked. Default 15 s.
 	QuestionTimeout time.Duration
+	// SessionPatience is how long a request waits for this copy to hear what
+	// its session has seen elsewhere. Default 2 s.
+	SessionPatience time.Duration
 	// AntiEntropy sets the pace of catching up.
 	AntiEntropy antientropy.Config
 	// Now is the clock. Default time.Now.
@@ -61,6 +64,7 @@ func (o Options) withDefaults() (Options, error) {
 	o.LogLimit = cmp.Or(o.LogLimit, 1024)
 	o.Loops = cmp.Or(o.Loops, 2)
 	o.GossipInterval = cmp.Or(o.GossipInterval, time.Second)
+	o.SessionPatience = cmp.Or(o.SessionPatience, 2*time.Second)
 	o.QuestionTimeout = cmp.Or(o.QuestionTimeout, 15*time.Second)
 	if o.Regions == nil {
 		o.Regions = func() []string { return nil }

@@ -27,6 +27,9 @@ var (
 	// ErrUnknown says that the caller's patience ended while a write was under
 	// way: it may be on disk or not.
 	ErrUnknown = errors.New("replica: outcome unknown")
+	// ErrBehind says that this copy has not heard yet what a request's session
+	// has seen; nothing was done.
+	ErrBehind = errors.New("replica: behind the session")
 	// ErrWrongShard says that a key does not belong to the shard asked.
 	ErrWrongShard = errors.New("replica: key of another shard")
 )
@@ -148,14 +151,18 @@ func (r *Replica) Close() (err error) {
 
 // Do serves one request for a shard. Its writes are on disk when it returns,
 // or, after an error, nothing of it was done, but for ErrUnavailable and
-// ErrUnknown, after which that is not known. Reads see all of its writes. The
-// request must not be changed, not even after ErrUnknown.
+// ErrUnknown, after which that is not known. Reads see all of its writes. A
+// request that carries what its session has seen waits until this copy has
+// heard it. The request must not be changed, not even after ErrUnknown.
 func (r *Replica) Do(ctx context.Context, shard int, request *proto.Request) (*proto.Answer, error) {
 	writes, err := r.check(shard, request)
 	if err != nil {
 		return nil, err
 	}
 	s := r.shards[shard]
+	if err := r.await(ctx, s, request); err != nil {
+		return nil, err
+	}
 	answer := &proto.Answer{Member: r.options.Member}
 	if writes == 0 {
 		answer.Results = make([]*proto.Result, len(request.GetOperations()))
@@ -163,7 +170,7 @@ func (r *Replica) Do(ctx context.Context, shard int, request *proto.Request) (*p
 		return nil, err
 	}
 	if writes == len(answer.Results) {
-		answer.Vector = s.published.Load().Vector.AppendTo(nil)
+		answer.Vector = seen(s.spoken.Load(), request).AppendTo(nil)
 		return answer, nil
 	}
 	if err := r.read(shard, request, answer); err != nil {
@@ -188,7 +195,7 @@ func (r *Replica) read(shard int, request *proto.Request, answer *proto.Answer) 
 	}
 	heard, err := loadHeard(snap, shard)
 	if err == nil {
-		answer.Vector = heard.Vector().AppendTo(nil)
+		answer.Vector = seen(heard, request).AppendTo(nil)
 	}
 	return err
 }

@@ -104,6 +104,8 @@ func EncodeError(err error) *pb.Error {
 		code = pb.Error_BUSY
 	case errors.Is(err, ErrWrongShard):
 		code = pb.Error_WRONG_SHARD
+	case errors.Is(err, ErrBehind):
+		code = pb.Error_BEHIND
 	}
 	return &pb.Error{Code: code, Text: err.Error()}
 }

@@ -24,9 +24,13 @@ type shard struct {
 	root  merkle.Digest
 	// waiting holds events that came before those they build on.
 	waiting waiting
-	// published and writer are what was last committed, for other goroutines.
+	// published, spoken and writer are what was last committed, for other
+	// goroutines; change is closed when they are replaced, nil while nobody waits.
 	published atomic.Pointer[antientropy.State]
+	spoken    atomic.Pointer[crdt.Heard]
 	writer    atomic.Uint64 // the actor
+	change    atomic.Pointer[chan struct{}]
+	sought    atomic.Bool // peers are being asked for events
 	// damaged says that entries and digests on disk were found to differ.
 	damaged atomic.Bool
 }
@@ -41,45 +45,52 @@ func (s *shard) encode(actor crdt.Actor, heard *crdt.Heard, root merkle.Digest) 
 	return seal(vectorKey(s.index), heard.AppendTo(b))
 }
 
-// load reads the shard as it was last committed. A shard that is not on disk
-// is empty and has no actor yet.
+// load reads the shard as it was last committed, and publishes it.
 func (s *shard) load(snap store.Snapshot) error {
-	value, err := snap.Get(vectorKey(s.index))
+	actor, heard, root, err := readShard(snap, s.index)
+	if err == nil {
+		s.set(actor, heard, root)
+	}
+	return err
+}
+
+// readShard reads a shard's state as of a snapshot. A shard that is not on
+// disk is empty and has no actor yet.
+func readShard(snap store.Snapshot, index int) (crdt.Actor, *crdt.Heard, merkle.Digest, error) {
+	fail := func(err error) (crdt.Actor, *crdt.Heard, merkle.Digest, error) {
+		return 0, nil, merkle.Digest{}, err
+	}
+	value, err := snap.Get(vectorKey(index))
 	if errors.Is(err, store.ErrNotFound) {
-		s.set(0, crdt.NewHeard(nil), merkle.Digest{})
-		return nil
+		return 0, crdt.NewHeard(nil), merkle.Digest{}, nil
 	}
 	if err != nil {
-		return err
+		return fail(err)
 	}
 	const fixed = 1 + 8 + merkle.DigestBytes
-	value, sound := unseal(vectorKey(s.index), value)
+	value, sound := unseal(vectorKey(index), value)
 	if !sound || len(value) < fixed || value[0] != stateVersion {
-		return fmt.Errorf("%w: state of shard %d", store.ErrCorrupt, s.index)
+		return fail(fmt.Errorf("%w: state of shard %d", store.ErrCorrupt, index))
 	}
 	root, err := merkle.Decode(value[9:fixed])
 	if err != nil {
-		return fmt.Errorf("%w: state of shard %d: %w", store.ErrCorrupt, s.index, err)
+		return fail(fmt.Errorf("%w: state of shard %d: %w", store.ErrCorrupt, index, err))
 	}
 	heard, err := crdt.DecodeHeard(value[fixed:])
 	if err != nil {
-		return fmt.Errorf("%w: state of shard %d: %w", store.ErrCorrupt, s.index, err)
+		return fail(fmt.Errorf("%w: state of shard %d: %w", store.ErrCorrupt, index, err))
 	}
-	s.set(crdt.Actor(binary.BigEndian.Uint64(value[1:])), heard, root)
-	return nil
+	return crdt.Actor(binary.BigEndian.Uint64(value[1:])), heard, root, nil
 }
 
 // set takes over a committed state and publishes it.
 func (s *shard) set(actor crdt.Actor, heard *crdt.Heard, root merkle.Digest) {
 	s.actor, s.heard, s.root = actor, heard, root
-	s.writer.Store(uint64(actor))
-	s.published.Store(&antientropy.State{Vector: heard.Vector(), Root: root, Whole: heard.Whole()})
+	s.publish()
 }
 
 // loadHeard reads what the shard had heard at the moment of the snapshot.
 func loadHeard(snap store.Snapshot, index int) (*crdt.Heard, error) {
-	var s shard
-	s.index = index
-	err := s.load(snap)
-	return s.heard, err
+	_, heard, _, err := readShard(snap, index)
+	return heard, err
 }

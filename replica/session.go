@@ -1,0 +1,142 @@
+package replica
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/atolldb/atoll/antientropy"
+	"github.com/atolldb/atoll/crdt"
+	"github.com/atolldb/atoll/proto"
+)
+
+// seekAfter is how long a request waits for events on their way before peers
+// are asked for them.
+const seekAfter = 20 * time.Millisecond
+
+// await waits until this copy has heard what the request's session has seen,
+// in the ranges of the objects that the request names. It fails with ErrBehind
+// once patience ends.
+func (r *Replica) await(ctx context.Context, s *shard, request *proto.Request) error {
+	if len(request.GetAfter()) == 0 {
+		return nil
+	}
+	after, err := crdt.DecodeVector(request.GetAfter())
+	if err != nil {
+		return fmt.Errorf("what the session has seen: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.options.SessionPatience)
+	defer cancel()
+	seek := time.NewTimer(seekAfter)
+	defer seek.Stop()
+	for {
+		changed := s.changed()
+		missing := unheard(s.spoken.Load(), request, after)
+		if missing == 0 {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-seek.C:
+			r.seek(ctx, s)
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %d events are missing in shard %d after %v", ErrBehind, missing, s.index, r.options.SessionPatience)
+		case <-r.stopping:
+			return ErrClosed
+		}
+	}
+}
+
+// seek asks the peers, the near ones first, for the events of a shard that this
+// copy lacks. One request at a time does so for all.
+func (r *Replica) seek(ctx context.Context, s *shard) {
+	if r.network.Load() == nil || !s.sought.CompareAndSwap(false, true) {
+		return
+	}
+	defer s.sought.Store(false)
+	for _, member := range r.peers.byDistance(r.options.Region) {
+		if ctx.Err() == nil {
+			// What fails here, the planner does in its time.
+			_, _ = r.fetch(ctx, member, s.index)
+		}
+	}
+}
+
+// byDistance returns the peers, those of the given region first.
+func (p *peers) byDistance(region string) []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var near, far []string
+	for name, known := range p.known {
+		if known.region == region {
+			near = append(near, name)
+		} else {
+			far = append(far, name)
+		}
+	}
+	slices.Sort(near)
+	slices.Sort(far)
+	return append(near, far...)
+}
+
+// unheard counts the events of a vector that were not heard in some range of
+// the objects that a request names.
+func unheard(heard *crdt.Heard, request *proto.Request, after crdt.VersionVector) uint64 {
+	var most uint64
+	eachSpan(heard, request, func(v crdt.VersionVector) { most = max(most, v.Missing(after)) })
+	return most
+}
+
+// seen returns what the answer to a request may show: what was heard in the
+// ranges of its objects. In the steady state that is the shard's vector.
+func seen(heard *crdt.Heard, request *proto.Request) crdt.VersionVector {
+	v := heard.Vector()
+	if heard.Whole() {
+		return v
+	}
+	v = v.Clone()
+	eachSpan(heard, request, v.Join)
+	return v
+}
+
+// eachSpan tells what was heard in each range of the objects that a request
+// names.
+func eachSpan(heard *crdt.Heard, request *proto.Request, f func(crdt.VersionVector)) {
+	if heard.Whole() {
+		f(heard.Vector())
+		return
+	}
+	for _, op := range request.GetOperations() {
+		for _, t := range crdt.Types {
+			lo, hi := (crdt.Object{Key: string(op.GetKey()), Type: t}).Range()
+			for _, span := range heard.Over(lo, hi) {
+				f(span.Vector)
+			}
+		}
+	}
+}
+
+// changed returns a channel that is closed when the shard's next state is
+// published. What was published before can be loaded after the call.
+func (s *shard) changed() <-chan struct{} {
+	for {
+		if c := s.change.Load(); c != nil {
+			return *c
+		}
+		c := make(chan struct{})
+		if s.change.CompareAndSwap(nil, &c) {
+			return c
+		}
+	}
+}
+
+// publish shows a committed state to other goroutines.
+func (s *shard) publish() {
+	s.writer.Store(uint64(s.actor))
+	s.spoken.Store(s.heard)
+	s.published.Store(&antientropy.State{Vector: s.heard.Vector(), Root: s.root, Whole: s.heard.Whole()})
+	if c := s.change.Swap(nil); c != nil {
+		close(*c)
+	}
+}
