@@ -23,7 +23,7 @@ func write(t *testing.T, name string, content []byte) string {
 	return path
 }
 
-func zip(t *testing.T, content []byte) []byte {
+func zip(t testing.TB, content []byte) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	w := gzip.NewWriter(&b)
