@@ -199,7 +199,12 @@ func (c *Client) do(ctx context.Context, key string, ops ...*pb.Operation) ([]*p
 		return nil, meaning(err)
 	}
 	shard := ring.Shard(key, c.shards)
-	answer, err := c.ask.Do(ctx, shard, &pb.Request{Operations: ops, After: c.session.after(shard)})
+	request := &pb.Request{Operations: ops, After: c.session.after(shard)}
+	answer, err := c.ask.Do(ctx, shard, request)
+	for err == nil && answer.GetError().GetCode() == pb.Error_BEHIND && !endsSoon(ctx) {
+		time.Sleep(retryPause)
+		answer, err = c.ask.Do(ctx, shard, request)
+	}
 	if err != nil {
 		return nil, meaning(err)
 	}
@@ -213,6 +218,12 @@ func (c *Client) do(ctx context.Context, key string, ops ...*pb.Operation) ([]*p
 		return nil, err
 	}
 	return answer.GetResults(), nil
+}
+
+// endsSoon says that there is no time for a member to wait for a session once more.
+func endsSoon(ctx context.Context) bool {
+	deadline, _ := ctx.Deadline() // bound has seen to it
+	return time.Until(deadline) < lookTimeout
 }
 
 // refusal returns the error that an answer carries.

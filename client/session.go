@@ -19,7 +19,7 @@ type session struct {
 // Session returns a client over the same connection, whose calls see what
 // those before them wrote and saw, whichever member and region serves them:
 // read your writes, and reads that never go back. A member that has not heard
-// all of it yet waits a moment, and failing that the call fails with ErrBehind.
+// of it yet waits for it; when the time is up the call fails with ErrBehind.
 // So a session is less available than a plain client: when its region is gone
 // before others heard the last of it, they cannot go on with it; start another.
 //

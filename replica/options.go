@@ -44,7 +44,7 @@ type Options struct {
 	// another one is asked. Default 15 s.
 	QuestionTimeout time.Duration
 	// SessionPatience is how long a request waits for this copy to hear what
-	// its session has seen elsewhere. Default 2 s.
+	// its session has seen elsewhere. Clients ask again. Default 500 ms.
 	SessionPatience time.Duration
 	// AntiEntropy sets the pace of catching up.
 	AntiEntropy antientropy.Config
@@ -64,7 +64,7 @@ func (o Options) withDefaults() (Options, error) {
 	o.LogLimit = cmp.Or(o.LogLimit, 1024)
 	o.Loops = cmp.Or(o.Loops, 2)
 	o.GossipInterval = cmp.Or(o.GossipInterval, time.Second)
-	o.SessionPatience = cmp.Or(o.SessionPatience, 2*time.Second)
+	o.SessionPatience = cmp.Or(o.SessionPatience, 500*time.Millisecond)
 	o.QuestionTimeout = cmp.Or(o.QuestionTimeout, 15*time.Second)
 	if o.Regions == nil {
 		o.Regions = func() []string { return nil }

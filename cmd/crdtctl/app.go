@@ -43,6 +43,10 @@ func app(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 				Value: cli.NewStringSlice("127.0.0.1:4222"), EnvVars: []string{"ATOLL_SERVER"},
 			},
 			&cli.DurationFlag{Name: "timeout", Value: 5 * time.Second, Usage: "how long to wait for one answer"},
+			&cli.StringFlag{
+				Name: "session", TakesFile: true,
+				Usage: "read what was written and read before with the same `FILE`, in whatever region",
+			},
 			&cli.BoolFlag{Name: "json", Usage: "answer programs, not people"},
 		},
 		Reader: stdin, Writer: stdout, ErrWriter: stderr,
@@ -101,5 +105,10 @@ func connected(c *cli.Context, do func(ctx context.Context, cl *client.Client) e
 	case err != nil:
 		return err
 	}
-	return errors.Join(do(c.Context, cl), cl.Close())
+	if path := c.String("session"); path != "" {
+		err = inSession(path, cl, func(cl *client.Client) error { return do(c.Context, cl) })
+	} else {
+		err = do(c.Context, cl)
+	}
+	return errors.Join(err, cl.Close())
 }

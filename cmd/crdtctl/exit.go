@@ -52,6 +52,7 @@ var outcomes = [...]struct {
 	{client.ErrNotFound, exitNo, ""},
 	{client.ErrOutcomeUnknown, exitUnknown, "a write may have been done or not, so look before you repeat it; --timeout waits longer"},
 	{client.ErrUnavailable, exitUnknown, "a write may have been done or not; the log of the member says more"},
+	{client.ErrBehind, exitFailure, "nothing was changed; try again, or without --session"},
 	{client.ErrBusy, exitFailure, "nothing was changed, try again"},
 	{client.ErrOverflow, exitFailure, "nothing was changed"},
 }

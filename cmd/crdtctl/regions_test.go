@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -46,7 +48,22 @@ func TestRegions(t *testing.T) {
 		t.Errorf("the lag of a region that is cut off:\n%s", o.stdout)
 	}
 
+	// A session that goes there is told; after the heal it reads what it wrote.
+	session := filepath.Join(t.TempDir(), "session")
+	read := []string{"set", "has", "regions", "me", "--session", session, "--timeout", "2s", "--server", addresses["ap"]}
+	if o := crdtctl(t, "", "set", "add", "regions", "me", "--session", session); o.code != exitOK {
+		t.Fatal(o)
+	}
+	crdtctl(t, "", read...).wantLine(t, exitFailure, "nothing was changed; try again, or without --session")
 	network.Heal("ap")
+	await(t, func(o output) bool { return o.code != exitFailure }, read...)
+	if o := crdtctl(t, "", read...); o.code != exitOK {
+		t.Errorf("its own write: %+v", o)
+	}
+	if err := os.WriteFile(session, []byte("noise"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	crdtctl(t, "", read...).wantLine(t, exitUsage, "remove the file to start anew")
 	for _, address := range addresses {
 		await(t, converged, "verify", "--server", address)
 		if o := crdtctl(t, "", "set", "has", "regions", "sa", "--server", address); o.code != exitOK {
