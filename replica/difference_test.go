@@ -83,15 +83,18 @@ func TestBytesInsideOneLeaf(t *testing.T) {
 	for i := range 4 {              // the log has forgotten the three
 		eu.do(incr(keyIn(shardOf("set"), "other", i), 1))
 	}
+	walks := us.Counters()["walks"]
 	before = c.synced()
 	c.network.RestoreRegion("us")
 	c.converge()
 	part := c.synced() - before
+	// On a busy machine eu may seem to have been away, and the walk begins anew.
+	walks = us.Counters()["walks"] - walks
 
-	t.Logf("%d elements: a full transfer takes %d bytes; three that differ take %d bytes, %.2f %%",
-		len(elements), full, part, 100*float64(part)/float64(full))
-	if part > 30_000 {
-		t.Errorf("a walk takes %d bytes for three elements", part)
+	t.Logf("%d elements: a full transfer takes %d bytes; three that differ take %d bytes, %.2f %%, in %d walks",
+		len(elements), full, part, 100*float64(part)/float64(full), walks)
+	if part > 30_000*walks {
+		t.Errorf("a walk takes %d bytes for three elements", part/max(walks, 1))
 	}
 	if r := us.do(card("set"), has("set", elements[7]), has("set", "new"), has("set", elements[77])); r[0].Number != int64(len(elements)) ||
 		r[1].Flag || !r[2].Flag || !r[3].Flag {
