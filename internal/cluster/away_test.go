@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/atolldb/atoll/internal/book"
 	"github.com/atolldb/atoll/internal/cluster"
 	"github.com/atolldb/atoll/internal/wan"
 )
@@ -17,17 +18,17 @@ var shortLog = []string{"--shards", "8", "--log-limit", "4"}
 
 // fill writes n elements of a set, n increments and n registers through a
 // member, one after the other: as many events.
-func fill(t *testing.T, m *cluster.Member, b *book, what string, n int) {
+func fill(t *testing.T, m *cluster.Member, b *book.Book, what string, n int) {
 	t.Helper()
 	conn := connect(t, m)
 	for i := range n {
 		began, name := time.Now(), fmt.Sprint(what, "-", i)
 		_, addErr := conn.Counter(fmt.Sprint("counter-", i%16)).Add(t.Context(), 1)
-		b.addedTo(fmt.Sprint("counter-", i%16), 1, done, began)
+		b.AddedTo(fmt.Sprint("counter-", i%16), 1, book.Done, began)
 		_, setErr := conn.Set(fmt.Sprint("set-", i%16)).Add(t.Context(), name)
-		b.addedElement(fmt.Sprint("set-", i%16), name, done, began)
+		b.AddedElement(fmt.Sprint("set-", i%16), name, book.Done, began)
 		registerErr := conn.Register("register-"+name).Set(t.Context(), []byte(name))
-		b.wrote("register-"+name, name, done, began)
+		b.Wrote("register-"+name, name, book.Done, began)
 		if err := errors.Join(addErr, setErr, registerErr); err != nil {
 			t.Fatal(err)
 		}
@@ -52,16 +53,16 @@ func TestAwayLongerThanLogs(t *testing.T) {
 	c := layOut(t, shortLog...)
 	eu, us, ap := c.Members[0], c.Members[1], c.Members[2]
 	start(t, c.Members...)
-	b := newBook()
+	b := book.New()
 	fill(t, ap, b, "before", 50)
-	converge(t, eu)
+	converge(t, c)
 	kill(t, ap)
 	fill(t, eu, b, "away-eu", 100)
 	fill(t, us, b, "away-us", 100)
 	restarted := time.Now()
 	start(t, ap)
 	fill(t, ap, b, "after", 50)
-	converge(t, eu)
+	converge(t, c)
 	t.Logf("converged %v after the restart", since(restarted))
 	checkBook(t, c, b)
 	mustWalk(t, ap)
@@ -74,17 +75,17 @@ func TestLateAndAnew(t *testing.T) {
 	c := layOut(t, shortLog...)
 	eu, us, ap := c.Members[0], c.Members[1], c.Members[2]
 	start(t, eu, us)
-	b := newBook()
+	b := book.New()
 	fill(t, eu, b, "early-eu", 100)
 	fill(t, us, b, "early-us", 100)
 	began := time.Now()
 	start(t, ap)
-	converge(t, eu)
+	converge(t, c)
 	t.Logf("converged %v after the late start", since(began))
 	mustWalk(t, ap)
 
 	fill(t, ap, b, "first-life", 50)
-	converge(t, eu)
+	converge(t, c)
 	kill(t, ap)
 	if err := os.RemoveAll(ap.Data); err != nil {
 		t.Fatal(err)
@@ -93,7 +94,7 @@ func TestLateAndAnew(t *testing.T) {
 	began = time.Now()
 	start(t, ap)
 	fill(t, ap, b, "second-life", 50) // at once, before it has caught up
-	converge(t, eu)
+	converge(t, c)
 	t.Logf("converged %v after the start without data", since(began))
 	checkBook(t, c, b)
 	mustWalk(t, ap)
@@ -124,9 +125,9 @@ func TestCutOff(t *testing.T) {
 	}
 	start(t, c.Members...)
 	eu, us, ap := c.Members[0], c.Members[1], c.Members[2]
-	b := newBook()
+	b := book.New()
 	fill(t, eu, b, "before", 20)
-	converge(t, eu)
+	converge(t, c)
 
 	for _, mode := range []wan.Mode{wan.Reset, wan.Silent} {
 		network.Cut("ap", mode)
@@ -139,13 +140,13 @@ func TestCutOff(t *testing.T) {
 			if err := connect(t, m).Register(register).Set(t.Context(), []byte(m.Region)); err != nil {
 				t.Fatal(err)
 			}
-			b.wrote(register, m.Region, done, began)
+			b.Wrote(register, m.Region, book.Done, began)
 		}
 		write(ap)
 		write(us)
 		healed := time.Now()
 		network.Heal("ap")
-		converge(t, eu)
+		converge(t, c)
 		t.Logf("cut %d: converged %v after the heal", mode, since(healed))
 		for _, m := range c.Members {
 			siblings, err := connect(t, m).Register(register).Siblings(t.Context())

@@ -43,6 +43,20 @@ func New(program, dir string, regions []string, flags ...string) (*Cluster, erro
 	return c, nil
 }
 
+// Spread returns the servers of n clients, which begin in all regions in turn.
+// Every other one knows the next region as well, and goes there when its own is
+// gone.
+func (c *Cluster) Spread(n int) [][]string {
+	servers := make([][]string, n)
+	for i := range servers {
+		servers[i] = []string{c.Members[i%len(c.Members)].Client}
+		if i/len(c.Members)%2 == 1 {
+			servers[i] = append(servers[i], c.Members[(i+1)%len(c.Members)].Client)
+		}
+	}
+	return servers
+}
+
 // Close kills the members that run.
 func (c *Cluster) Close() error {
 	var errs []error

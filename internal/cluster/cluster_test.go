@@ -3,7 +3,6 @@ package cluster_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"os"
 	"strings"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/atolldb/atoll/client"
+	"github.com/atolldb/atoll/internal/book"
 	"github.com/atolldb/atoll/internal/cluster"
 )
 
@@ -109,28 +109,13 @@ func connect(t *testing.T, m *cluster.Member) *client.Client {
 	return c
 }
 
-// converge waits until all members of all regions agree, as one of them says.
-// A question that is lost while links come up is soon asked again.
-func converge(t *testing.T, m *cluster.Member) {
+// converge waits until all members of all regions agree.
+func converge(t *testing.T, c *cluster.Cluster) {
 	t.Helper()
-	conn := connect(t, m)
-	for deadline := time.Now().Add(patience); ; {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		report, err := conn.Verify(ctx, patience, nil)
-		cancel()
-		if err == nil && report.Converged() && len(report.Members) == len(regions) {
-			return
-		}
-		if time.Now().Before(deadline) {
-			continue
-		}
-		if report != nil {
-			t.Logf("%+v, silent %v", report.Members, report.Silent)
-			for _, d := range report.Differ[:min(3, len(report.Differ))] {
-				t.Logf("shard %d: behind %v, diverged %v", d.Shard, d.Behind, d.Diverged)
-			}
-		}
-		t.Fatalf("not converged after %v: %v", patience, err)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := c.Converge(ctx); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -144,44 +129,21 @@ func counters(t *testing.T, m *cluster.Member) map[string]uint64 {
 	return status.GetCounters()
 }
 
-// checkBook reads everything in every region and holds it against the book.
-func checkBook(t *testing.T, c *cluster.Cluster, b *book) {
+// checkBook reads everything in every region and holds it against the book,
+// and against what the first region says.
+func checkBook(t *testing.T, c *cluster.Cluster, b *book.Book) {
 	t.Helper()
-	first := map[string]string{} // what the first region says
-	same := func(m *cluster.Member, key, value string) error {
-		if was, ok := first[key]; ok && was != value {
-			return fmt.Errorf("%s is %.200s here and %.200s in %s", key, value, was, regions[0])
-		}
-		first[key] = value
-		return nil
-	}
+	var first book.Reading
 	for _, m := range c.Members {
-		ctx, conn := t.Context(), connect(t, m)
-		var errs []error
-		for name := range b.counters {
-			value, err := conn.Counter(name).Value(ctx)
-			errs = append(errs, err, b.checkCounter(name, value), same(m, name, fmt.Sprint(value)))
-		}
-		for name := range b.sets {
-			members := map[string]bool{}
-			for member, err := range conn.Set(name).Members(ctx) {
-				errs = append(errs, err)
-				members[member] = true
-			}
-			n, err := conn.Set(name).Len(ctx)
-			if err == nil && n != len(members) {
-				err = fmt.Errorf("set %s has %d members and a length of %d", name, len(members), n)
-			}
-			errs = append(errs, err, b.checkSet(name, members), same(m, name, fmt.Sprint(members)))
-		}
-		for name := range b.registers {
-			siblings, err := conn.Register(name).Siblings(ctx)
-			if errs = append(errs, err); err == nil {
-				errs = append(errs, b.checkRegister(name, siblings), same(m, name, fmt.Sprint(siblings)))
-			}
-		}
+		read, errs := b.Read(t.Context(), connect(t, m))
 		if err := errors.Join(errs...); err != nil {
 			t.Errorf("in region %s: %s", m.Region, tail(err.Error(), 2000))
+		}
+		if first == nil {
+			first = read
+		}
+		for _, key := range first.Differ(read) {
+			t.Errorf("%s is %.200s in %s and %.200s in %s", key, first[key], regions[0], read[key], m.Region)
 		}
 	}
 }

@@ -17,21 +17,21 @@ func TestKillUnderLoad(t *testing.T) {
 	l := startLoad(t, c, seed, clients)
 	var restarted time.Time
 	for range kills {
-		l.book.await(t, some(random))
+		await(t, l, some(random))
 		victim := c.Members[random.IntN(len(c.Members))]
 		kill(t, victim)
-		l.book.await(t, some(random)/2) // the others go on
+		await(t, l, some(random)/2) // the others go on
 		restarted = time.Now()
 		start(t, victim)
 		t.Logf("%s was killed; ready again after %v", victim.Region, since(restarted))
 	}
-	l.end()
+	end(t, l)
 	stopped := time.Now()
-	converge(t, c.Members[0])
+	converge(t, c)
 	t.Logf("converged %v after the last restart, %v after the end of the load",
 		since(restarted), since(stopped))
-	t.Log(l.book)
-	checkBook(t, c, l.book)
+	t.Log(l.Book)
+	checkBook(t, c, l.Book)
 	for _, m := range c.Members {
 		for name, n := range counters(t, m) {
 			switch name {
@@ -52,7 +52,7 @@ func TestStopUnderLoad(t *testing.T) {
 	start(t, c.Members...)
 	l := startLoad(t, c, seed, 32)
 	for range 2 {
-		l.book.await(t, some(random))
+		await(t, l, some(random))
 		victim := c.Members[random.IntN(len(c.Members))]
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		began := time.Now()
@@ -62,11 +62,11 @@ func TestStopUnderLoad(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Logf("%s stopped in %v", victim.Region, since(began))
-		l.book.await(t, some(random)/4)
+		await(t, l, some(random)/4)
 		start(t, victim)
 	}
-	l.end()
-	converge(t, c.Members[0])
-	t.Log(l.book)
-	checkBook(t, c, l.book)
+	end(t, l)
+	converge(t, c)
+	t.Log(l.Book)
+	checkBook(t, c, l.Book)
 }

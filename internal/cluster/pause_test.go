@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/atolldb/atoll/internal/book"
 	"github.com/atolldb/atoll/internal/cluster"
 )
 
@@ -17,9 +18,9 @@ func TestPause(t *testing.T) {
 	c := layOut(t)
 	eu, us, ap := c.Members[0], c.Members[1], c.Members[2]
 	start(t, c.Members...)
-	b := newBook()
+	b := book.New()
 	fill(t, ap, b, "before", 20)
-	converge(t, eu)
+	converge(t, c)
 	if err := ap.Pause(); err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +38,7 @@ func TestPause(t *testing.T) {
 	if err := ap.Resume(); err != nil {
 		t.Fatal(err)
 	}
-	converge(t, eu)
+	converge(t, c)
 	t.Logf("converged %v after it went on", since(resumed))
 	checkBook(t, c, b)
 }

@@ -38,6 +38,7 @@ type call struct {
 	from   []string
 	of     string
 	names  []string
+	except []string
 	reason string
 }
 
@@ -85,7 +86,7 @@ func atoll() plan {
 		}},
 		{"faces", false, []string{"client", "internal/resp", "internal/dashboard", "internal/metrics"}},
 		{"assembly", true, []string{
-			"server", "internal/cluster", "internal/sim", "internal/wan", "internal/demo", "internal/house",
+			"server", "internal/book", "internal/cluster", "internal/sim", "internal/soak", "internal/wan", "internal/demo", "internal/house",
 			"cmd/crdtd", "cmd/crdtctl", "examples/...",
 		}},
 	}}
@@ -95,6 +96,8 @@ func atoll() plan {
 		"crdt/...", "merkle/...", "proto/...", "antientropy/...", "transport/...", "replica/...",
 		"client/...", "server/...", "internal/...",
 	}
+	// A program for developers, which go install ./cmd/... does not install.
+	programs := []string{"internal/soak"}
 	p.imports = []ban{
 		{pure, []string{"net/...", "os/...", "io/ioutil", "path/filepath", "syscall/...", "plugin", "golang.org/x/sys/...", "C"}, nil,
 			"floor 0 is pure: network, disk and system stay outside"},
@@ -108,7 +111,7 @@ func atoll() plan {
 			"the algebra has a canonical encoding of its own; protobuf's is not canonical"},
 		{p.on(1), []string{"net/...", "os/...", "io/ioutil", "syscall/...", "log/...", "crypto/rand", "golang.org/x/sys/...", "C"}, nil,
 			"floor 1 does no IO: messages and the time come as arguments, what to do is returned"},
-		{belowMain, []string{"flag"}, nil,
+		{belowMain, []string{"flag"}, programs,
 			"flags are read in cmd only; below it, options are a struct"},
 		{[]string{"..."}, append([]string{"testing/..."}, suites...), suites,
 			"test code does not belong into programs; only the suites are test code outside of test files"},
@@ -130,8 +133,10 @@ func atoll() plan {
 			"a program that links the client does not link a database"},
 		{[]string{"server/...", "internal/wan/..."}, []string{"internal/demo/...", "internal/sim/..."}, nil,
 			"what is shipped does not contain its own show or simulator"},
-		{[]string{"server/...", "client/...", "cmd/...", "internal/demo/...", "examples/..."}, []string{"internal/cluster/..."}, nil,
+		{[]string{"server/...", "client/...", "cmd/...", "internal/demo/...", "examples/..."}, []string{"internal/cluster/...", "internal/soak/..."}, nil,
 			"internal/cluster builds crdtd and kills it, which is for tests: programs embed a member instead"},
+		{[]string{"internal/book/..."}, append([]string{"server/...", "internal/cluster/..."}, engine...), nil,
+			"the book that members are checked against shares no code with them"},
 	}
 	p.libraries = []library{
 		{"github.com/dgraph-io/badger/v4/...", []string{"internal/store/badgerstore/..."},
@@ -150,20 +155,20 @@ func atoll() plan {
 			"random histories that shrink; for test code"},
 	}
 	p.calls = []call{
-		{quiet, theGoStatement, []string{theGoStatement},
+		{quiet, theGoStatement, []string{theGoStatement}, nil,
 			"floors 0 and 1 start no goroutine: one runner on a higher floor owns it"},
-		{quiet, "time", []string{"Now", "Since", "Until", "Sleep", "After", "AfterFunc", "Tick", "NewTimer", "NewTicker"},
+		{quiet, "time", []string{"Now", "Since", "Until", "Sleep", "After", "AfterFunc", "Tick", "NewTimer", "NewTicker"}, nil,
 			"floors 0 and 1 have no clock: the time is an argument"},
-		{[]string{"..."}, "math/rand", []string{"!"},
+		{[]string{"..."}, "math/rand", []string{"!"}, nil,
 			"math/rand/v2 has sources that are defined bit by bit"},
-		{quiet, "math/rand/v2", []string{"!New", "!NewPCG", "!NewChaCha8", "!NewZipf", "!Rand", "!Source", "!PCG", "!ChaCha8", "!Zipf"},
+		{quiet, "math/rand/v2", []string{"!New", "!NewPCG", "!NewChaCha8", "!NewZipf", "!Rand", "!Source", "!PCG", "!ChaCha8", "!Zipf"}, nil,
 			"global randomness cannot be replayed: draw from a source that is passed in"},
-		{belowMain, "os", []string{"Getenv", "LookupEnv", "Environ", "ExpandEnv", "Args", "Exit"},
+		{belowMain, "os", []string{"Getenv", "LookupEnv", "Environ", "ExpandEnv", "Args", "Exit"}, programs,
 			"the environment is read, and the process ended, in cmd only"},
 		{belowMain, "log/slog", []string{
 			"Default", "SetDefault", "Debug", "DebugContext", "Info", "InfoContext",
 			"Warn", "WarnContext", "Error", "ErrorContext", "Log", "LogAttrs",
-		}, "the logger is passed in"},
+		}, nil, "the logger is passed in"},
 	}
 	return p
 }

@@ -174,7 +174,7 @@ func standard(imported string) bool {
 func (p plan) wrongCalls(s *source) (wrong []string) {
 	for _, pkg := range s.sorted() {
 		for _, rule := range p.calls {
-			if !matches(pkg.dir, rule.from) {
+			if !matches(pkg.dir, rule.from) || matches(pkg.dir, rule.except) {
 				continue
 			}
 			for _, called := range pkg.calls {
