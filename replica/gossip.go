@@ -22,9 +22,11 @@ const (
 	gossipBytes = 256 << 10
 	// maxPeers bounds how many members are remembered.
 	maxPeers = 1024
-	// silentIntervals is after how many intervals without a word a peer counts
-	// as having been out of reach.
+	// silentIntervals is after how many intervals without a word, and
+	// silentAtLeast after how long, a peer counts as having been out of reach.
+	// A machine that is busy is silent for some hundred milliseconds.
 	silentIntervals = 3
+	silentAtLeast   = time.Second
 )
 
 // peers is what is known of the other members.
@@ -189,7 +191,7 @@ func (r *Replica) receiveGossip(m transport.Message) {
 	if restarted {
 		known.said = ledger{}
 	}
-	if restarted || now.Sub(known.heard) > silentIntervals*r.options.GossipInterval {
+	if restarted || now.Sub(known.heard) > max(silentIntervals*r.options.GossipInterval, silentAtLeast) {
 		known.end()
 		known.present, known.end = context.WithCancel(r.tasks)
 	}

@@ -29,7 +29,7 @@ const (
 func testOptions(name string) Options {
 	return Options{
 		Cluster: "test", Member: name, Region: name, Shards: testShards, LogLimit: 4096,
-		GossipInterval: 20 * time.Millisecond,
+		GossipInterval: 20 * time.Millisecond, QuestionTimeout: 3 * time.Second,
 		AntiEntropy: antientropy.Config{
 			Grace: 5 * time.Millisecond, Backoff: 5 * time.Millisecond, WalkInterval: time.Hour,
 		},
