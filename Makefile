@@ -2,7 +2,7 @@
 # go test do from a fresh clone.
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint ci proto demo bench fuzz
+.PHONY: help build test race lint ci proto demo bench fuzz soak
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,3 +43,6 @@ fuzz: ## fuzz every decoder of remote and disk bytes; FUZZTIME=30s for each
 			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(or $(FUZZTIME),30s) -fuzzminimizetime 50x -parallel 1 $$package; \
 		done; \
 	done
+
+soak: ## three processes live through faults; DURATION=10m, ARGS="--seed 7 --json"
+	go run ./internal/soak --duration $(or $(DURATION),10m) $(ARGS)

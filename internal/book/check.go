@@ -41,18 +41,15 @@ func (b *Book) Read(ctx context.Context, c *client.Client) (Reading, []error) {
 			errs = append(errs, b.checkSet(name, members)...)
 		}
 		check(err)
-		read[name] = fmt.Sprint(slices.Sorted(maps.Keys(members)))
+		read[name] = printed(slices.Sorted(maps.Keys(members)))
 	}
 	for name := range b.registers {
-		siblings, err := c.Register(name).Siblings(ctx)
+		siblings, err := readRegister(ctx, c, name)
 		if err == nil {
 			err = b.checkRegister(name, siblings)
 		}
-		if errors.Is(err, client.ErrNotFound) && !b.mustHold(name) {
-			err = nil
-		}
 		check(err)
-		read[name] = fmt.Sprint(siblings)
+		read[name] = printed(siblings)
 	}
 	return read, errs
 }
@@ -70,6 +67,15 @@ func readSet(ctx context.Context, c *client.Client, name string) (map[string]boo
 		err = fmt.Errorf("set %s has %d members and a length of %d", name, len(members), n)
 	}
 	return members, err
+}
+
+// readRegister returns the values of a register, none if nothing is there.
+func readRegister(ctx context.Context, c *client.Client, name string) ([]client.Sibling, error) {
+	siblings, err := c.Register(name).Siblings(ctx)
+	if errors.Is(err, client.ErrNotFound) {
+		return nil, nil
+	}
+	return siblings, err
 }
 
 // Differ returns the keys, in order, under which two regions hold different
@@ -115,16 +121,6 @@ func (b *Book) checkSet(name string, members map[string]bool) (errs []error) {
 	return errs
 }
 
-// mustHold says whether a register holds a value for sure.
-func (b *Book) mustHold(register string) bool {
-	for _, w := range b.registers[register] {
-		if w.outcome == Done {
-			return true
-		}
-	}
-	return false
-}
-
 // skew is how much the times of two writes may be off: members round to
 // milliseconds.
 const skew = 2 * time.Millisecond
@@ -137,6 +133,14 @@ func (b *Book) checkRegister(name string, siblings []client.Sibling) error {
 		if w := b.registers[name][string(s.Value)]; w == nil || w.outcome == Refused {
 			return fmt.Errorf("register %s holds %q, which nobody wrote or was refused", name, s.Value)
 		}
+	}
+	if len(siblings) == 0 {
+		for value, w := range b.registers[name] {
+			if w.outcome == Done {
+				return fmt.Errorf("register %s lacks %q and holds nothing", name, value)
+			}
+		}
+		return nil
 	}
 	winner := b.registers[name][string(siblings[0].Value)]
 	if winner.outcome == Unknown {

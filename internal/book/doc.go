@@ -1,9 +1,10 @@
 // Package book is the memory of clients: what they were told of each of their
 // writes, and so what must be found in every region once all agree.
 //
-//	book.go   Book: what was acknowledged, what may have happened, what was refused
-//	check.go  Book.Read: all of it read in one region and held against the book
-//	load.go   Load: clients that write at random, and book what they are told
+//	book.go    Book: what was acknowledged, what may have happened, what was refused
+//	check.go   Book.Read: all of it read in one region and held against the book
+//	record.go  Record: what was found, to be found again later
+//	load.go    Load: clients that write at random, and book what they are told
 //
 // It goes by the words of package client, to the letter, and shares no code
 // with what it checks. Whoever uses it makes sure that all regions agree before
