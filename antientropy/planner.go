@@ -85,6 +85,7 @@ type advert struct {
 	behindSince time.Time // zero: not behind
 	walk        bool      // a fetch did not reach back far enough
 	divergedAt  time.Time // when the last walk for divergence was planned
+	walkedAt    time.Time // when the last walk of any kind was planned
 }
 
 // maxPeers bounds the names that a planner remembers; further ones are ignored.
@@ -156,12 +157,15 @@ func (p *Planner) Tick(now time.Time, own func(shard int) State) []Task {
 			if !due || p.running[shard] || len(p.running) >= p.config.MaxTasks {
 				continue
 			}
+			if kind == WalkPeriodic && p.walkedEarlier(now, a, shard) {
+				continue
+			}
 			p.running[shard] = true
 			if kind == WalkDiverged {
 				a.divergedAt = now
 			}
 			if kind != Fetch {
-				p.walked[shard] = now
+				p.walked[shard], a.walkedAt = now, now
 			}
 			tasks = append(tasks, Task{kind, name, shard})
 		}
@@ -194,6 +198,20 @@ func (p *Planner) due(now time.Time, a *advert, own State, shard int) (Kind, boo
 		p.walked[shard] = last
 	}
 	return WalkPeriodic, now.Sub(last) >= p.config.WalkInterval
+}
+
+// walkedEarlier says whether there is a peer whose shard was walked longer ago
+// than this one. Periodic walks go to all peers in turn, the far ones too: what
+// a peer has heard in some ranges only, and nobody has in full, spreads by
+// nothing else.
+func (p *Planner) walkedEarlier(now time.Time, than *advert, shard int) bool {
+	for _, other := range p.peers {
+		a := &other.shards[shard]
+		if a.state.Vector != nil && !now.Before(other.pause) && a.walkedAt.Before(than.walkedAt) {
+			return true
+		}
+	}
+	return false
 }
 
 // byRank returns the peers, those of a lower rank first, each rank rotated

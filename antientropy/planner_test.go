@@ -150,6 +150,27 @@ func TestPeriodicWalks(t *testing.T) {
 	}
 }
 
+// Every peer has its turn, the far ones too.
+func TestPeriodicWalksReachFarPeers(t *testing.T) {
+	d := newDesk(t, Config{}, 1)
+	for i, name := range []string{"near-a", "near-b", "far-a", "far-b"} {
+		d.Advertise(name, i/2, 0, at(0))
+	}
+	walked := map[string]int{}
+	d.after(0)
+	for range 8 {
+		for _, task := range d.after(walks) {
+			walked[task.Peer]++
+			d.Done(task, d.now, Outcome{})
+		}
+	}
+	for name, n := range walked {
+		if n != 2 || len(walked) != 4 {
+			t.Errorf("%s was walked %d times of eight", name, n)
+		}
+	}
+}
+
 // The first periodic walks do not come all at once.
 func TestPeriodicWalksAreSpread(t *testing.T) {
 	d := newDesk(t, Config{MaxTasks: 1000}, 256)
