@@ -3,7 +3,6 @@ package replica
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"time"
 
 	"github.com/atolldb/atoll/crdt"
@@ -137,7 +136,7 @@ func (l *loop) take() []task {
 	}
 	// Those who were just answered ask again at once: let them, or they would
 	// fall into groups of their own for ever.
-	runtime.Gosched()
+	l.replica.options.Gather()
 	size := tasks[0].size
 	for len(tasks) < maxGroupTasks {
 		select {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"regexp"
+	"runtime"
 	"time"
 
 	"github.com/atolldb/atoll/antientropy"
@@ -50,6 +51,9 @@ type Options struct {
 	AntiEntropy antientropy.Config
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
+	// Gather is called when a loop has a task, before it takes those that wait
+	// beside it into one group. Default runtime.Gosched.
+	Gather func()
 	// NewActor returns an actor that nobody ever used. Default: random.
 	NewActor func() crdt.Actor
 	// Logger takes what an operator should know. Default: nothing.
@@ -71,6 +75,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Gather == nil {
+		o.Gather = runtime.Gosched
 	}
 	if o.NewActor == nil {
 		o.NewActor = randomActor

@@ -1,0 +1,175 @@
+package sim
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/atolldb/atoll/internal/store"
+	"github.com/atolldb/atoll/internal/store/memstore"
+)
+
+var (
+	errBroken = errors.New("sim: the disk reports an error")
+	errPower  = errors.New("sim: the power is off")
+)
+
+// usualPace is what a commit takes at least.
+const usualPace = 300 * time.Microsecond
+
+// keptStates is how many of its last states a disk remembers, for a crash that
+// loses what was not synced.
+const keptStates = 12
+
+// disk is a store in memory that is slow, full, broken, or gone.
+type disk struct {
+	store.Store
+	chance chance
+	// begun is called when a commit begins, and wrote in the step in which it
+	// is applied, with what begun returned.
+	begun func([]store.Write) any
+	wrote func([]store.Write, any)
+
+	mu      sync.Mutex
+	pace    time.Duration // that a commit takes at least; twice that at most
+	full    bool
+	failing int              // of a thousand commits
+	dead    bool             // crashed
+	off     chan struct{}    // closed by a crash
+	states  []store.Snapshot // the last ones, oldest first
+	pending []*pending
+	tally   diskTally
+}
+
+// diskTally counts what became of commits.
+type diskTally struct{ applied, refused, failed, unknown int }
+
+// pending is a commit under way.
+type pending struct {
+	batch *store.Batch
+	key   uint64
+	note  any
+}
+
+// newDisk returns a disk with what a snapshot holds, empty if it is nil.
+func newDisk(c chance, content store.Snapshot) (*disk, error) {
+	d := &disk{Store: memstore.New(), chance: c, pace: usualPace, off: make(chan struct{})}
+	if content != nil {
+		var b store.Batch
+		err := content.Scan(nil, nil, func(key, value []byte) error {
+			b.Put(slices.Clone(key), slices.Clone(value))
+			return nil
+		})
+		if err == nil {
+			err = d.Store.Commit(&b)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("copying a disk: %w", err)
+		}
+	}
+	d.states = []store.Snapshot{d.Store.Snapshot()}
+	return d, nil
+}
+
+// Commit implements store.Store.
+func (d *disk) Commit(b *store.Batch) error {
+	if len(b.Writes()) == 0 {
+		return nil
+	}
+	p := &pending{batch: b, key: d.key(b)}
+	d.mu.Lock()
+	if d.dead {
+		d.mu.Unlock()
+		return errPower
+	}
+	p.note = d.begun(b.Writes())
+	d.pending = append(d.pending, p)
+	rest := d.pace + time.Duration(d.chance.draw(p.key)%uint64(d.pace))
+	d.mu.Unlock()
+	rest += time.Duration(time.Now().Add(rest).Nanosecond()+1) % 2 // messages arrive at even moments
+	select {
+	case <-time.After(rest):
+	case <-d.off:
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !slices.Contains(d.pending, p) {
+		return errPower
+	}
+	d.pending = slices.DeleteFunc(d.pending, func(o *pending) bool { return o == p })
+	switch {
+	case d.full:
+		d.tally.refused++
+		return fmt.Errorf("%w: sim", store.ErrNoSpace)
+	case !d.chance.happens(d.failing, p.key, 1):
+		return d.apply(p)
+	case d.chance.happens(500, p.key, 2):
+		d.tally.unknown++
+		return errors.Join(d.apply(p), errBroken)
+	}
+	d.tally.failed++
+	return errBroken
+}
+
+// key names a batch, whatever the order of its writes.
+func (d *disk) key(b *store.Batch) uint64 {
+	sum := uint64(len(b.Writes()))
+	for _, w := range b.Writes() {
+		sum += mix(text(w.Key) ^ mix(text(w.Value)))
+	}
+	return sum
+}
+
+func (d *disk) apply(p *pending) error {
+	if err := d.Store.Commit(p.batch); err != nil {
+		return err
+	}
+	d.tally.applied++
+	if d.states = append(d.states, d.Store.Snapshot()); len(d.states) > keptStates {
+		d.states = d.states[1:]
+	}
+	d.wrote(p.batch.Writes(), p.note)
+	return nil
+}
+
+// crash turns the power off: commits under way are applied or not, later ones
+// fail.
+func (d *disk) crash() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	slices.SortFunc(d.pending, func(a, b *pending) int {
+		if a.key < b.key {
+			return -1
+		}
+		return 1
+	})
+	for _, p := range d.pending {
+		if !d.full && d.chance.happens(500, p.key, 3) {
+			_ = d.apply(p) // what does not fit is not applied
+		}
+	}
+	d.pending, d.dead = nil, true
+	close(d.off)
+}
+
+// earlier returns the state so many commits ago, or the oldest that is known.
+func (d *disk) earlier(commits int) store.Snapshot {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.states[max(0, len(d.states)-1-commits)]
+}
+
+func (d *disk) set(change func(*disk)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	change(d)
+}
+
+// unwell says that commits may fail.
+func (d *disk) unwell() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.full || d.failing > 0
+}

@@ -1,0 +1,167 @@
+package sim
+
+import (
+	"cmp"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/atolldb/atoll/crdt"
+	"github.com/atolldb/atoll/internal/ring"
+	pb "github.com/atolldb/atoll/proto"
+)
+
+// generator draws a schedule.
+type generator struct {
+	*rand.Rand
+	schedule Schedule
+	span     time.Duration // of the schedule
+	keys     [][]string    // by shard
+	elements int           // of each set
+	written  int           // values of registers, each is written once
+}
+
+// Generate returns the schedule of a seed.
+func Generate(seed uint64) Schedule {
+	g := &generator{Rand: rand.New(rand.NewPCG(seed, 0)), schedule: Schedule{Seed: seed}}
+	g.schedule.Shards = 1 + g.IntN(2)
+	g.span = time.Duration(4+g.IntN(8)) * time.Second
+	g.elements = 2 + g.IntN(1+g.IntN(60))
+	for shard := range g.schedule.Shards {
+		g.keys = append(g.keys, keysOf(shard, g.schedule.Shards, 1+g.IntN(3)))
+	}
+	g.schedule.Network = quality{
+		delay: g.upTo(40 * time.Millisecond), jitter: g.upTo(80 * time.Millisecond),
+		loss: g.oneOf(0, 0, 50, 300), twice: g.oneOf(0, 30, 200), late: g.oneOf(0, 30, 300),
+	}
+	g.members()
+	for n := 30 + g.IntN(100); n > 0; n-- {
+		g.requests()
+	}
+	for n := g.IntN(10); n > 0; n-- {
+		g.fault()
+	}
+	slices.SortStableFunc(g.schedule.Steps, func(a, b Step) int { return cmp.Compare(a.At, b.At) })
+	return g.schedule
+}
+
+// keysOf returns n keys that belong to a shard.
+func keysOf(shard, shards, n int) []string {
+	var keys []string
+	for i := 0; len(keys) < n; i++ {
+		if key := fmt.Sprintf("k%d", i); ring.Shard(key, shards) == shard {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+func (g *generator) upTo(d time.Duration) time.Duration {
+	return time.Duration(g.Int64N(int64(d))).Round(time.Microsecond)
+}
+
+func (g *generator) oneOf(n ...int) int { return n[g.IntN(len(n))] }
+
+func (g *generator) members() {
+	regions := []string{"eu", "us", "ap"}
+	for i := range 2 + g.IntN(4) {
+		m := Member{
+			Name: fmt.Sprintf("%s%d", regions[i%3], i/3+1), Region: regions[i%3],
+			Volatile: g.IntN(4) == 0, LogLimit: g.oneOf(1, 3, 10, 1000),
+			Skew: g.upTo(10*time.Minute) - 5*time.Minute, Late: g.IntN(8) == 0,
+		}
+		g.schedule.Members = append(g.schedule.Members, m)
+		if m.Late {
+			g.step(Step{At: g.upTo(g.span), Kind: Start, Member: i})
+		}
+	}
+}
+
+func (g *generator) step(s Step) { g.schedule.Steps = append(g.schedule.Steps, s) }
+
+func (g *generator) member() int { return g.IntN(len(g.schedule.Members)) }
+
+// requests adds one request, or a few at about the same moment.
+func (g *generator) requests() {
+	at := g.upTo(g.span)
+	for n := g.oneOf(1, 1, 1, 4); n > 0; n-- {
+		s := Step{At: at + g.upTo(3*time.Millisecond), Kind: Ask, Member: g.member(), Shard: g.IntN(g.schedule.Shards)}
+		for n := g.oneOf(1, 1, 2, 4); n > 0; n-- {
+			s.Operations = append(s.Operations, g.operation(s.Shard))
+		}
+		g.step(s)
+	}
+}
+
+func (g *generator) operation(shard int) *pb.Operation {
+	op := &pb.Operation{Key: []byte(g.keys[shard][g.IntN(len(g.keys[shard]))])}
+	switch n := g.IntN(100); {
+	case n < 22:
+		op.What = &pb.Operation_CounterAdd{CounterAdd: int64(g.IntN(20) - 5)}
+	case n < 30:
+		op.What = &pb.Operation_CounterReset{CounterReset: &pb.Empty{}}
+	case n < 58:
+		op.What = &pb.Operation_SetAdd{SetAdd: g.some()}
+	case n < 72:
+		op.What = &pb.Operation_SetRemove{SetRemove: g.some()}
+	case n < 92:
+		g.written++
+		op.What = &pb.Operation_RegisterSet{RegisterSet: fmt.Appendf(nil, "v%d", g.written)}
+	default:
+		t := g.oneOf(0, int(crdt.TypeCounter), int(crdt.TypeSet), int(crdt.TypeSet), int(crdt.TypeRegister))
+		op.What = &pb.Operation_Delete{Delete: &pb.Delete{Type: uint32(t)}}
+	}
+	return op
+}
+
+// some returns one or several elements.
+func (g *generator) some() *pb.Elements {
+	es := &pb.Elements{}
+	for n := g.oneOf(1, 1, 3, 20); n > 0; n-- {
+		es.Elements = append(es.Elements, fmt.Appendf(nil, "e%d", g.IntN(g.elements)))
+	}
+	return es
+}
+
+// fault adds something that goes wrong for a while.
+func (g *generator) fault() {
+	at, m, o := g.upTo(g.span), g.member(), g.member()
+	until := at + g.upTo(g.span/2)
+	during := func(from, to Kind) {
+		g.step(Step{At: at, Kind: from, Member: m, Other: o})
+		g.step(Step{At: until, Kind: to, Member: m, Other: o})
+	}
+	switch g.IntN(12) {
+	case 0, 1:
+		g.step(Step{At: at, Kind: Crash, Member: m, N: g.IntN(keptStates)})
+		g.step(Step{At: until, Kind: Start, Member: m})
+	case 2:
+		during(Stop, Start)
+	case 3:
+		during(Wipe, Start)
+	case 4:
+		g.step(Step{At: at / 2, Kind: Backup, Member: m})
+		during(Restore, Start)
+	case 5:
+		during(Cut, Join)
+	case 6:
+		alone := m
+		for i := range g.schedule.Members { // cut off from all, both ways
+			m, o = alone, i
+			during(Cut, Join)
+			m, o = i, alone
+			during(Cut, Join)
+		}
+	case 7:
+		during(Worsen, Improve)
+	case 8:
+		during(Fill, Empty)
+	case 9:
+		during(Break, Mend)
+	case 10:
+		during(Slow, Hurry)
+	case 11:
+		g.step(Step{At: at, Kind: Skew, Member: m, N: g.IntN(600) - 300})
+	}
+}

@@ -1,0 +1,208 @@
+package sim
+
+import (
+	"context"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/atolldb/atoll/internal/store"
+	pb "github.com/atolldb/atoll/proto"
+	"github.com/atolldb/atoll/transport"
+)
+
+// request is a request that has reached a member.
+type request struct {
+	number     int // in the order of arrival
+	shard      int
+	operations []*pb.Operation
+	group      int    // of the member's loop that took it, or 0
+	begun      bool   // it is in a commit
+	event      *event // that holds its effect, once it is on disk
+}
+
+// watched is a member's end of the network, on which requests are seen.
+type watched struct {
+	*end
+	member *member
+}
+
+// Serve implements transport.Transport.
+func (t watched) Serve(pattern, group string, handle transport.Handler) (transport.Subscription, error) {
+	if pattern == transport.AllRequests(t.region) {
+		handle = t.member.watch(handle)
+	}
+	return t.end.Serve(pattern, group, handle)
+}
+
+// watch has the oracle see each request and its answer.
+func (m *member) watch(handle transport.Handler) transport.Handler {
+	return func(ctx context.Context, message transport.Message) ([]byte, error) {
+		var asked pb.Request
+		var answered pb.Answer
+		if err := proto.Unmarshal(message.Data, &asked); err != nil {
+			m.world.fail("request: %v", err)
+		}
+		r := m.arrived(message, asked.GetOperations())
+		data, err := handle(ctx, message)
+		if err == nil {
+			err = proto.Unmarshal(data, &answered)
+		}
+		if err != nil {
+			m.world.fail("%s answers with %v", m.Name, err)
+		}
+		m.answered(r, &answered)
+		return data, err
+	}
+}
+
+func (m *member) arrived(message transport.Message, operations []*pb.Operation) *request {
+	w := m.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r := &request{number: len(w.requests), operations: operations}
+	for shard := range w.schedule.Shards {
+		if message.Subject == transport.Requests(m.Region, shard) {
+			r.shard = shard
+		}
+	}
+	w.requests = append(w.requests, r)
+	m.waiting = append(m.waiting, r)
+	return r
+}
+
+// answered checks that what is acknowledged is on disk.
+func (m *member) answered(r *request, a *pb.Answer) {
+	w := m.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	m.waiting = slices.DeleteFunc(m.waiting, func(o *request) bool { return o == r })
+	w.outcome.Stats.answer(a)
+	if a.GetError() != nil || r.event != nil || !adds(r.operations) {
+		return
+	}
+	for _, o := range w.requests {
+		if o.group == r.group && o.shard == r.shard && !adds(o.operations) {
+			return // it may have taken away what was added
+		}
+	}
+	w.failLocked("%s acknowledges %s and has not committed it", m.Name, operationText(r.operations[0]))
+}
+
+// adds says that the operations leave something behind by themselves.
+func adds(operations []*pb.Operation) bool {
+	return !slices.ContainsFunc(operations, func(op *pb.Operation) bool {
+		switch op.What.(type) {
+		case *pb.Operation_CounterAdd, *pb.Operation_SetAdd, *pb.Operation_RegisterSet:
+			return false
+		}
+		return true
+	})
+}
+
+// groups are the requests in a commit, by shard.
+type groups map[int][]*request
+
+// begun notes which requests are in a commit that has an own event.
+func (m *member) begun(writes []store.Write) groups {
+	w := m.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	in := groups{}
+	for _, write := range writes {
+		kind, shard, _ := splitKey(write.Key)
+		if kind != 'l' || write.Value == nil {
+			continue
+		}
+		if e, _, err := decodeLogged(write.Value); err != nil || w.record.events[e.Dot] != nil {
+			continue
+		}
+		for _, r := range m.waiting {
+			if r.shard == shard && r.group > 0 && !r.begun {
+				r.begun = true
+				in[shard] = append(in[shard], r)
+			}
+		}
+	}
+	return in
+}
+
+// wrote takes in what a member has committed.
+func (m *member) wrote(writes []store.Write, in groups) {
+	w := m.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	states := map[int]*copyState{}
+	var logged []store.Write
+	for _, write := range writes {
+		w.commits += mix(text(write.Key) ^ mix(text(write.Value)) ^ uint64(w.now()))
+		kind, shard, rest := splitKey(write.Key)
+		switch {
+		case kind == 'v' && len(rest) == 0:
+			state, err := decodeState(write.Value)
+			if err != nil {
+				w.failLocked("%s: %v", m.Name, err)
+				return
+			}
+			states[shard] = state
+		case kind == 'l' && write.Value != nil:
+			logged = append(logged, write)
+		}
+	}
+	for _, write := range logged {
+		_, shard, _ := splitKey(write.Key)
+		m.log(shard, write.Value, states[shard], in)
+	}
+	snap := m.disk.Snapshot()
+	defer snap.Close()
+	for shard := range m.states {
+		if state := states[shard]; state != nil {
+			m.compare(snap, shard, state)
+		}
+	}
+}
+
+// log takes in an event of a commit. world.mu is held.
+func (m *member) log(shard int, value []byte, state *copyState, in groups) {
+	w := m.world
+	decoded, raw, err := decodeLogged(value)
+	if err != nil || state == nil {
+		w.failLocked("%s logs an event for shard %d of state %v: %v", m.Name, shard, state, err)
+		return
+	}
+	e, err := w.record.add(shard, decoded, raw, m.Name, state, w.now())
+	if err != nil {
+		w.failLocked("%v", err)
+	}
+	if e == nil {
+		return
+	}
+	w.note(m, "commits %s", eventText(e.Event))
+	deletes := false
+	for _, r := range in[shard] {
+		r.event = e
+		deletes = deletes || slices.ContainsFunc(r.operations, func(op *pb.Operation) bool { return op.GetDelete() != nil })
+	}
+	if err := w.record.checkTimes(e); err != nil && !deletes {
+		w.failLocked("%v", err)
+	}
+	delete(in, shard) // an event after it tidies up
+}
+
+// compare checks a copy after a commit against the one before and against the
+// record. world.mu is held.
+func (m *member) compare(snap store.Snapshot, shard int, state *copyState) {
+	w, before := m.world, m.states[shard]
+	m.states[shard] = state
+	for _, f := range w.record.fields[shard] {
+		now := state.at(f.at)
+		for actor, seq := range before.at(f.at) {
+			if now[actor] < seq {
+				w.failLocked("%s had heard %d:%d of %s and has forgotten it", m.Name, actor, seq, f.id.Object)
+			}
+		}
+	}
+	if err := w.record.check(snap, shard, state); err != nil {
+		w.failLocked("%s, shard %d: %v", m.Name, shard, err)
+	}
+}

@@ -1,0 +1,133 @@
+package sim
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/atolldb/atoll/crdt"
+	pb "github.com/atolldb/atoll/proto"
+)
+
+// Schedule is a history to be: who takes part, and what happens to them. It
+// can be cut anywhere and still be played.
+type Schedule struct {
+	Seed    uint64
+	Shards  int
+	Members []Member
+	Network quality
+	Steps   []Step // in order of time
+}
+
+// Member is one member of the cluster.
+type Member struct {
+	Name, Region string
+	Volatile     bool // crashes lose its last commits
+	LogLimit     int
+	Skew         time.Duration // of its clock
+	Late         bool          // it starts with a step
+}
+
+// Kind is what a step does.
+type Kind int
+
+// The kinds of steps. Those which do not fit, as to crash a member that is
+// down, do nothing.
+const (
+	Ask     Kind = iota // a client sends a request
+	Crash               // the power fails; a volatile member loses N commits
+	Stop                // the member is closed
+	Start               // the member is started on its disk
+	Wipe                // the member crashes and its disk is lost
+	Backup              // the disk of the member is copied
+	Restore             // the member crashes and its disk becomes the copy
+	Cut                 // nothing gets from the member to the other one
+	Join                // ends a cut
+	Worsen              // the way to the other one loses, repeats, and reorders
+	Improve             // ends that
+	Fill                // the disk is full
+	Empty               // ends that
+	Break               // commits fail, applied or not
+	Mend                // ends that
+	Slow                // commits take long
+	Hurry               // ends that
+	Skew                // the member restarts with its clock N seconds ahead
+	kinds
+)
+
+var kindNames = [...]string{
+	"ask", "crash", "stop", "start", "wipe", "backup", "restore", "cut", "join", "worsen", "improve",
+	"fill", "empty", "break", "mend", "slow", "hurry", "skew",
+}
+
+// String returns the kind as one word.
+func (k Kind) String() string { return kindNames[k] }
+
+// Step is one thing that happens.
+type Step struct {
+	At            time.Duration
+	Kind          Kind
+	Member, Other int // indices of members; Ask: the region is Member's
+	N             int
+	Shard         int
+	Operations    []*pb.Operation
+}
+
+// text describes the step, with the names of members.
+func (s Step) text(members []Member) string {
+	name := members[s.Member].Name
+	switch s.Kind {
+	case Ask:
+		var ops []string
+		for _, op := range s.Operations {
+			ops = append(ops, operationText(op))
+		}
+		return fmt.Sprintf("%-8s asks %d: %s", members[s.Member].Region, s.Shard, strings.Join(ops, ", "))
+	case Cut, Join, Worsen, Improve:
+		return fmt.Sprintf("%-8s %v to %s", name, s.Kind, members[s.Other].Name)
+	case Crash, Skew:
+		return fmt.Sprintf("%-8s %v %d", name, s.Kind, s.N)
+	}
+	return fmt.Sprintf("%-8s %v", name, s.Kind)
+}
+
+func operationText(op *pb.Operation) string {
+	key := string(op.Key)
+	switch what := op.What.(type) {
+	case *pb.Operation_CounterAdd:
+		return fmt.Sprintf("%s += %d", key, what.CounterAdd)
+	case *pb.Operation_CounterReset:
+		return key + " = 0"
+	case *pb.Operation_SetAdd:
+		return fmt.Sprintf("%s + %q", key, what.SetAdd.Elements)
+	case *pb.Operation_SetRemove:
+		return fmt.Sprintf("%s - %q", key, what.SetRemove.Elements)
+	case *pb.Operation_RegisterSet:
+		return fmt.Sprintf("%s = %q", key, what.RegisterSet)
+	case *pb.Operation_Delete:
+		if t := what.Delete.Type; t != 0 {
+			return fmt.Sprintf("delete %v %s", crdt.Type(t), key)
+		}
+		return "delete " + key
+	}
+	return "read " + key
+}
+
+// String lists the schedule.
+func (s Schedule) String() string {
+	var b strings.Builder
+	for _, m := range s.Members {
+		fmt.Fprintf(&b, "%s in %s: log %d, clock %+v", m.Name, m.Region, m.LogLimit, m.Skew)
+		if m.Volatile {
+			b.WriteString(", volatile")
+		}
+		if m.Late {
+			b.WriteString(", late")
+		}
+		b.WriteByte('\n')
+	}
+	for _, step := range s.Steps {
+		fmt.Fprintf(&b, "%10.3fs  %s\n", step.At.Seconds(), step.text(s.Members))
+	}
+	return b.String()
+}

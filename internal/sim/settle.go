@@ -1,0 +1,122 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/atolldb/atoll/crdt"
+)
+
+// settleWithin is how long a healed cluster may take to agree.
+const settleWithin = 4 * time.Minute
+
+// settle ends all faults, waits until all agree, and compares what they agree
+// on with the oracle.
+func (w *world) settle() {
+	w.network.heal()
+	for _, m := range w.members {
+		m.change(func(d *disk) { d.full, d.failing, d.pace = false, 0, usualPace })
+		time.Sleep(w.odd(time.Now()))
+		m.open()
+	}
+	healed := w.now()
+	for before, same := "", 0; same < 3; {
+		time.Sleep(w.odd(time.Now().Add(500 * time.Millisecond)))
+		if w.failed() {
+			return
+		}
+		w.mu.Lock()
+		difference, now := w.difference(), fmt.Sprint(w.members[0].states)
+		if same++; difference != "" || now != before {
+			same, before = 0, now
+		}
+		if w.now() > healed+settleWithin {
+			w.failLocked("no agreement %v after the faults ended: %s", settleWithin, difference)
+		}
+		w.mu.Unlock()
+	}
+	w.outcome.Stats.settled(w.now() - healed)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, e := range w.record.order {
+		if !e.lost && !covers(w.members[0].states[e.shard].everywhere(), e.Dot) {
+			w.failLocked("the event %s is lost, which %s had committed", eventText(e.Event), e.writer)
+		}
+	}
+	for _, m := range w.members {
+		if err := w.final(m); err != nil {
+			w.failLocked("%s in the end: %v", m.Name, err)
+		}
+	}
+}
+
+// difference says where two copies do not agree, or nothing. w.mu is held.
+func (w *world) difference() string {
+	for shard := range w.schedule.Shards {
+		first := w.members[0].states[shard]
+		for _, m := range w.members {
+			state := m.states[shard]
+			same := state.root == first.root && slices.EqualFunc(state.spans, first.spans, func(a, b crdt.Span) bool {
+				return a.Start == b.Start && maps.Equal(a.Vector, b.Vector)
+			})
+			if !same {
+				return fmt.Sprintf("shard %d, %s has %s, %s has %s", shard, w.members[0].Name, first, m.Name, state)
+			}
+		}
+		if len(first.spans) > 1 && w.losses == 0 {
+			return fmt.Sprintf("shard %d is ahead in parts: %s", shard, first)
+		}
+	}
+	return ""
+}
+
+// final checks one member's copies in whole. w.mu is held.
+func (w *world) final(m *member) error {
+	snap := m.disk.Snapshot()
+	defer snap.Close()
+	for shard := range m.states {
+		state, err := readState(snap, shard)
+		if err == nil {
+			err = w.record.check(snap, shard, state)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return w.checkTruth(m)
+}
+
+func (w *world) background() context.Context { return context.Background() }
+
+// String lists what was heard, span by span.
+func (s *copyState) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%v", s.root)
+	for _, span := range s.spans {
+		fmt.Fprintf(&b, " %.6x%s", span.Start, vectorText(span.Vector))
+	}
+	return b.String()
+}
+
+// eventText describes an event in a line.
+func eventText(e *crdt.Event) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s after %s:", brief(e.Dot), vectorText(e.Deps))
+	for _, c := range e.Changes {
+		fmt.Fprintf(&b, " %s %s%s", c.Field.Type, c.Field.Key, strings.TrimSuffix("."+c.Field.Name, "."))
+		for _, put := range c.Puts {
+			fmt.Fprintf(&b, " +%s%v", brief(put.Dot), payloadOf(put.Payload))
+		}
+		for _, d := range c.Removes {
+			fmt.Fprintf(&b, " -%s", brief(d))
+		}
+	}
+	for _, c := range e.Clears {
+		fmt.Fprintf(&b, " clear %s %s up to %s", c.Object.Type, c.Object.Key, vectorText(c.UpTo))
+	}
+	return b.String()
+}

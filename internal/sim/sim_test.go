@@ -1,0 +1,108 @@
+package sim
+
+import (
+	"flag"
+	"strings"
+	"testing"
+	"testing/cryptotest"
+	"testing/synctest"
+	"time"
+)
+
+var (
+	oneSeed = flag.Uint64("seed", 0, "the seed that TestSeed plays")
+	seeds   = flag.Uint64("seeds", 0, "how many seeds TestSeeds plays; 0: a few")
+	from    = flag.Uint64("from", 1, "the first of them")
+)
+
+// play runs a schedule in a bubble of virtual time.
+func play(t *testing.T, s Schedule) (out *Outcome) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		cryptotest.SetGlobalRandom(t, s.Seed) // the members' incarnations
+		out = Run(s)
+	})
+	return out
+}
+
+// TestSeeds plays random histories, every time the same ones.
+func TestSeeds(t *testing.T) {
+	n := *seeds
+	if n == 0 {
+		n = few
+	}
+	var sum Stats
+	for seed := *from; seed < *from+n; seed++ {
+		out := play(t, Generate(seed))
+		if out.Failure != "" {
+			t.Fatalf("seed %d: %s\nto replay and cut it down: go test ./internal/sim -run 'TestSeed$' -v -seed %d", seed, out.Failure, seed)
+		}
+		sum.Add(out.Stats)
+	}
+	t.Logf("seeds %d to %d\n%s", *from, *from+n-1, sum)
+}
+
+// TestSeed plays one seed and, if it fails, cuts its history down.
+func TestSeed(t *testing.T) {
+	if *oneSeed == 0 {
+		t.Skip("takes -seed")
+	}
+	s := Generate(*oneSeed)
+	out := play(t, s)
+	if out.Failure == "" {
+		t.Logf("seed %d\n%s", *oneSeed, out.Stats)
+		return
+	}
+	t.Errorf("seed %d: %s", *oneSeed, out.Failure)
+	s = Shrink(s, shrinkWithin, func(s Schedule) bool { return play(t, s).Failure != "" })
+	out = play(t, s)
+	t.Errorf("cut down to %d steps: %s\n%s\nwhat happens:\n%s", len(s.Steps), out.Failure, s, strings.Join(out.Lines, "\n"))
+}
+
+// shrinkWithin is how many histories are tried to find a short one.
+const shrinkWithin = 400
+
+// One seed is one history, however the machine schedules goroutines.
+func TestOneSeedOneHistory(t *testing.T) {
+	for seed := uint64(1); seed <= repeated; seed++ {
+		first, again := play(t, Generate(seed)), play(t, Generate(seed))
+		if first.Hash != again.Hash {
+			for i, line := range first.Lines {
+				if i >= len(again.Lines) || again.Lines[i] != line {
+					t.Errorf("seed %d, line %d:\n%s\nand then:\n%s", seed, i, line, again.Lines[min(i, len(again.Lines)-1)])
+					break
+				}
+			}
+			t.Fatalf("seed %d: two histories of %d and %d lines", seed, len(first.Lines), len(again.Lines))
+		}
+	}
+}
+
+// Two seeds are two histories.
+func TestSeedsDiffer(t *testing.T) {
+	if play(t, Generate(1)).Hash == play(t, Generate(2)).Hash {
+		t.Error("seeds 1 and 2 are the same")
+	}
+}
+
+// A history that fails is cut down to what makes it fail.
+func TestShrink(t *testing.T) {
+	s := Generate(7)
+	has := func(s Schedule, k Kind) bool {
+		for _, step := range s.Steps {
+			if step.Kind == k {
+				return true
+			}
+		}
+		return false
+	}
+	s.Steps = append(s.Steps, Step{At: time.Hour, Kind: Crash}, Step{At: time.Hour, Kind: Start})
+	short := Shrink(s, 1000, func(s Schedule) bool { return has(s, Crash) && has(s, Start) && has(s, Ask) })
+	operations := 0
+	for _, step := range short.Steps {
+		operations += len(step.Operations)
+	}
+	if len(short.Steps) != 3 || operations != 1 {
+		t.Errorf("left are %d operations in\n%v", operations, short)
+	}
+}

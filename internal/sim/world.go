@@ -1,0 +1,290 @@
+package sim
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/atolldb/atoll/antientropy"
+	"github.com/atolldb/atoll/crdt"
+	"github.com/atolldb/atoll/internal/store"
+	"github.com/atolldb/atoll/replica"
+)
+
+// The pace of a simulated cluster. Gossip and walks come often, so that a
+// short history sees many of them.
+const (
+	gossipInterval  = 200 * time.Millisecond
+	questionTimeout = 1_000_123_456 * time.Nanosecond // of ticks, no multiple
+	walkInterval    = 4 * time.Second
+	clientPatience  = 5 * time.Second
+)
+
+// world is a cluster while a schedule is played.
+//
+// What happens at one moment may happen in any order, so moments are kept
+// apart: messages arrive at even nanoseconds, each at its own; everything else
+// happens at odd ones.
+type world struct {
+	schedule Schedule
+	chance   chance
+	network  *network
+	start    time.Time
+	members  []*member
+	clients  sync.WaitGroup
+	next     int // number of the next request
+
+	mu       sync.Mutex // guards what follows, and the members' states
+	record   *record
+	requests []*request
+	outcome  Outcome
+	commits  uint64 // hash of all
+	losses   int    // events that may be gone for good
+}
+
+// Outcome is what came of a schedule.
+type Outcome struct {
+	Failure string   // what was wrong first, if anything
+	Lines   []string // what happened, in order
+	Hash    uint64   // of all that happened
+	Stats   Stats
+}
+
+// member is one member, up or down.
+type member struct {
+	Member
+	world   *world
+	index   int
+	actors  uint64
+	skew    time.Duration
+	backup  store.Snapshot
+	suspect bool // its disk was put back: the next start must not go on under its actors
+	mood    func(*disk)
+	end     *end
+	disk    *disk
+	replica *replica.Replica // nil while down
+
+	// Guarded by world.mu.
+	states  []*copyState // on disk, by shard
+	waiting []*request   // arrived and not answered
+	groups  int
+}
+
+// Run plays a schedule in a bubble of testing/synctest.
+func Run(s Schedule) *Outcome {
+	w := &world{
+		schedule: s, chance: chance(mix(s.Seed)), start: time.Now(), record: newRecord([32]byte{}),
+	}
+	w.network = newNetwork(w.chance, s.Network)
+	for i, m := range s.Members {
+		w.add(i, m)
+	}
+	for _, step := range s.Steps {
+		if w.failed() {
+			break
+		}
+		time.Sleep(w.odd(w.start.Add(step.At)))
+		w.do(step)
+	}
+	if !w.failed() {
+		w.settle()
+	}
+	for _, m := range w.members {
+		m.stop()
+	}
+	w.clients.Wait()
+	w.finish()
+	return &w.outcome
+}
+
+// odd returns how long it is to the first odd nanosecond from a time on.
+func (w *world) odd(at time.Time) time.Duration {
+	at = at.Add(time.Duration(at.Nanosecond()+1) % 2)
+	return max(time.Until(at), time.Duration(1+time.Now().Nanosecond()%2))
+}
+
+func (w *world) now() time.Duration { return time.Since(w.start) }
+
+// fail notes what is wrong, the first time.
+func (w *world) fail(format string, arguments ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.failLocked(format, arguments...)
+}
+
+func (w *world) failLocked(format string, arguments ...any) {
+	if w.outcome.Failure == "" {
+		w.outcome.Failure = fmt.Sprintf("%.6fs: ", w.now().Seconds()) + fmt.Sprintf(format, arguments...)
+	}
+}
+
+func (w *world) failed() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.outcome.Failure != ""
+}
+
+// note adds a line to what happened. w.mu is held.
+func (w *world) note(m *member, format string, arguments ...any) {
+	line := fmt.Sprintf("%10.6fs  %-8s ", w.now().Seconds(), m.Name) + fmt.Sprintf(format, arguments...)
+	w.outcome.Lines = append(w.outcome.Lines, line)
+}
+
+func (w *world) add(i int, is Member) {
+	m := &member{Member: is, world: w, index: i, skew: is.Skew, mood: func(*disk) {}}
+	for range w.schedule.Shards {
+		m.states = append(m.states, &copyState{spans: []crdt.Span{{Vector: crdt.VersionVector{}}}})
+	}
+	w.members = append(w.members, m)
+	m.put(nil)
+	if !is.Late {
+		m.open()
+	}
+}
+
+// put gives the member a disk with what a snapshot holds.
+func (m *member) put(content store.Snapshot) {
+	d, err := newDisk(m.world.chance, content)
+	if err != nil {
+		m.world.fail("%s: %v", m.Name, err)
+		return
+	}
+	if m.disk != nil {
+		m.world.outcome.Stats.Commits.add(m.disk.tally)
+	}
+	d.begun = func(writes []store.Write) any { return m.begun(writes) }
+	d.wrote = func(writes []store.Write, note any) { m.wrote(writes, note.(groups)) }
+	d.set(m.mood)
+	m.disk = d
+}
+
+// open starts the member on its disk.
+func (m *member) open() {
+	if m.replica != nil {
+		return
+	}
+	w := m.world
+	r, err := replica.Open(replica.Options{
+		Cluster: "sim", Member: m.Name, Region: m.Region, Shards: w.schedule.Shards,
+		Volatile: m.Volatile || m.suspect, LogLimit: m.LogLimit, Loops: 1,
+		GossipInterval: gossipInterval, QuestionTimeout: questionTimeout,
+		AntiEntropy: antientropy.Config{WalkInterval: walkInterval},
+		Now:         func() time.Time { return time.Now().Add(m.skew) },
+		NewActor:    m.newActor,
+		Gather:      m.gather,
+	}, m.disk)
+	if err != nil && m.disk.unwell() {
+		return // it refuses to start, as it should
+	}
+	if err != nil {
+		w.fail("%s does not open: %v", m.Name, err)
+		return
+	}
+	m.suspect = false
+	m.replica, m.end = r, w.network.join(m.Region, m.Name)
+	if err := r.Start(watched{m.end, m}); err != nil {
+		w.fail("%s does not start: %v", m.Name, err)
+	}
+}
+
+// newActor returns an actor that tells its member: 2003 is the third of the
+// second.
+func (m *member) newActor() crdt.Actor {
+	m.actors++
+	return crdt.Actor(uint64(m.index+1)*1000 + m.actors)
+}
+
+// gather lets everybody who has something to write say so, then notes whose
+// requests the group will hold: all that have arrived.
+func (m *member) gather() {
+	w := m.world
+	time.Sleep(w.odd(time.Now()))
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	m.groups++
+	for _, r := range m.waiting {
+		if r.group == 0 {
+			r.group = m.groups
+		}
+	}
+}
+
+// stop closes the member and keeps its disk.
+func (m *member) stop() {
+	if m.replica == nil {
+		return
+	}
+	if err := m.replica.Close(); err != nil {
+		m.world.fail("%s does not close: %v", m.Name, err)
+	}
+	m.checkCounters()
+	m.end.kill()
+	m.replica = nil
+}
+
+// checkCounters looks for what must never be counted.
+func (m *member) checkCounters() {
+	counters := m.replica.Counters()
+	m.world.outcome.Stats.count(counters)
+	for _, name := range []string{"divergences", "shards_damaged", "messages_malformed", "messages_foreign", "namesakes"} {
+		if n := counters[name]; n > 0 {
+			m.world.fail("%s counts %d %s", m.Name, n, name)
+		}
+	}
+}
+
+// crash takes the power from the member, and so many of its last commits.
+func (m *member) crash(lose int) {
+	if m.replica == nil {
+		return
+	}
+	m.disk.crash()
+	m.end.kill()
+	if err := m.replica.Close(); err != nil {
+		m.world.fail("%s does not close: %v", m.Name, err)
+	}
+	m.checkCounters()
+	m.replica = nil
+	m.world.mu.Lock()
+	m.waiting = nil
+	m.world.mu.Unlock()
+	m.replace(m.disk.earlier(lose))
+}
+
+// replace gives the member a disk with other content, and notes which events
+// may be lost by that.
+func (m *member) replace(content store.Snapshot) {
+	w := m.world
+	m.put(content)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for shard := range m.states {
+		m.states[shard] = &copyState{spans: []crdt.Span{{Vector: crdt.VersionVector{}}}}
+		if content == nil {
+			continue
+		}
+		state, err := readState(content, shard)
+		if err != nil {
+			w.failLocked("%s: %v", m.Name, err)
+			return
+		}
+		m.states[shard] = state
+	}
+	for _, e := range w.record.order {
+		if !e.lost && !w.somewhere(e) {
+			e.lost = true
+			w.losses++
+			w.note(m, "may have had the last copy of %s", brief(e.Dot))
+		}
+	}
+}
+
+// somewhere says whether an event is on some disk in full. w.mu is held.
+func (w *world) somewhere(e *event) bool {
+	for _, m := range w.members {
+		if covers(m.states[e.shard].everywhere(), e.Dot) {
+			return true
+		}
+	}
+	return false
+}
