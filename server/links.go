@@ -11,14 +11,17 @@ const linksInterval = 200 * time.Millisecond
 func (s *Server) watchLinks() {
 	ticks := time.NewTicker(linksInterval)
 	defer ticks.Stop()
-	reached, routes := map[string]bool{}, 0
+	reached, routes := map[string]uint64{}, 0
 	for {
 		news := false
-		now := map[string]bool{}
+		now := map[string]uint64{}
 		for region, links := range s.network.Gateways() {
-			if now[region] = links.Outbound > 0; now[region] && !reached[region] {
-				news = true
+			if links.Outbound == 0 {
+				continue
 			}
+			link, known := reached[region]
+			news = news || !known || link != links.Link
+			now[region] = links.Link
 		}
 		if n := s.network.Routes(); n != routes {
 			news, routes = news || n > routes, n

@@ -25,12 +25,13 @@ func TestPause(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Longer than it takes the others to give up on its connections, in the
-	// course of which they must not wait for it.
+	// course of which they must not wait for it: a publisher that does is held
+	// up for ten seconds and more. (A busy machine takes three for a round.)
 	for n, began := 0, time.Now(); time.Since(began) < 4*time.Second; n++ {
 		m := []*cluster.Member{eu, us}[n%2]
 		round := time.Now()
 		fill(t, m, b, fmt.Sprint("paused-", n), 20)
-		if took := time.Since(round); took > 3*time.Second {
+		if took := time.Since(round); took > 9*time.Second {
 			t.Errorf("60 writes in %s took %v", m.Region, took)
 		}
 	}

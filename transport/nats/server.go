@@ -35,8 +35,10 @@ type Addresses struct{ Client, Cluster, Gateway string }
 
 // Gateways counts the connections to one region.
 type Gateways struct {
-	// Outbound is 1 if this server sends to the region.
+	// Outbound is 1 if this server sends to the region. Link numbers that
+	// connection: one that replaces another has another number.
 	Outbound int
+	Link     uint64
 	// Inbound is how many servers of the region send to this one. They may
 	// send to another server of this one's region instead.
 	Inbound int
@@ -141,8 +143,8 @@ func (s *Server) Gateways() map[string]Gateways {
 	if err != nil { // cannot happen: a server with gateways always knows
 		return links
 	}
-	for region := range status.OutboundGateways {
-		links[region] = Gateways{Outbound: 1}
+	for region, outbound := range status.OutboundGateways {
+		links[region] = Gateways{Outbound: 1, Link: outbound.Connection.Cid}
 	}
 	for region, inbound := range status.InboundGateways {
 		g := links[region]
