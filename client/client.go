@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/atolldb/atoll/crdt"
@@ -125,7 +126,7 @@ func unconnected(err error) error {
 			return fmt.Errorf("%w: %w", ErrUnreachable, err)
 		}
 	}
-	return fmt.Errorf("%w: %w", ErrInvalid, err)
+	return fmt.Errorf("%w: %s", ErrInvalid, strings.TrimPrefix(err.Error(), "nats: "))
 }
 
 // New returns a client of whoever answers; timeout is as in Options. Programs

@@ -22,9 +22,10 @@ const description = `Global options may stand anywhere. After "--", everything i
 With --json, every answer is an object on a line of its own. What failed is one
 line on stderr either way.
 
-Exit codes: 0 done, 1 other failures, 2 wrong usage or input that was refused,
-3 not converged, 4 no member reachable, 5 no, or nothing there, 6 outcome
-unknown (no answer in time, or interrupted): a write may have been done or not.`
+Exit codes: 0 done, 1 other failures, 2 wrong usage, or refused (invalid input, a
+counter that would overflow), 3 not converged, 4 no member reachable, 5 no, or
+nothing there, 6 outcome unknown (no answer in time, or interrupted): a write may
+have been done or not.`
 
 func app(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 	a := &cli.App{

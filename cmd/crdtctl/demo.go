@@ -35,6 +35,12 @@ the input says; anything else is exit code 1.`,
 			if c.Args().Present() {
 				return fmt.Errorf("%w: unexpected argument %q", demo.ErrOptions, c.Args().First())
 			}
+			if n := c.Int("hits"); n < 1 {
+				return usagef("--hits %d; it takes at least 1", n)
+			}
+			if n := c.Int("clients"); n < 1 || n > demo.MaxClients {
+				return usagef("--clients %d; it takes 1 to %d", n, demo.MaxClients)
+			}
 			out, outcome := c.App.Writer, io.Writer(nil)
 			if c.Bool("json") {
 				out, outcome = c.App.ErrWriter, c.App.Writer

@@ -54,7 +54,7 @@ var outcomes = [...]struct {
 	{client.ErrUnavailable, exitUnknown, "a write may have been done or not; the log of the member says more"},
 	{client.ErrBehind, exitFailure, "nothing was changed; try again, or without --session"},
 	{client.ErrBusy, exitFailure, "nothing was changed, try again"},
-	{client.ErrOverflow, exitFailure, "nothing was changed"},
+	{client.ErrOverflow, exitUsage, "nothing was changed"},
 }
 
 // report says in one line what went wrong, and what to do, and returns the

@@ -95,7 +95,7 @@ func TestExitCodes(t *testing.T) {
 		text   string
 	}{
 		"busy":        {refuse(pb.Error_BUSY), exitFailure, "because of this; nothing was changed, try again"},
-		"overflow":    {refuse(pb.Error_OVERFLOW), exitFailure, "because of this; nothing was changed"},
+		"overflow":    {refuse(pb.Error_OVERFLOW), exitUsage, "because of this; nothing was changed"},
 		"invalid":     {refuse(pb.Error_INVALID), exitUsage, "because of this"},
 		"unavailable": {refuse(pb.Error_UNAVAILABLE), exitUnknown, "a write may have been done or not"},
 		"unknown":     {refuse(pb.Error_UNKNOWN), exitUnknown, "a write may have been done or not"},
@@ -105,6 +105,25 @@ func TestExitCodes(t *testing.T) {
 			crdtctl(t, "", "counter", "incr", "k", "--timeout", "300ms", "--server", test.server).wantLine(t, test.code, test.text)
 		})
 	}
+	t.Run("no address", func(t *testing.T) {
+		o := crdtctl(t, "", "counter", "get", "k", "--server", "nonsense")
+		o.wantLine(t, exitUsage, `server: "nonsense" is not host:port`)
+		if strings.Contains(o.stderr, "nats: ") {
+			t.Errorf("whose words are these: %s", o.stderr)
+		}
+	})
+	t.Run("demo", func(t *testing.T) {
+		missing := filepath.Join(t.TempDir(), "missing")
+		for text, args := range map[string][]string{
+			"--hits 0; it takes at least 1":      {"--hits", "0"},
+			"--hits -5; it takes at least 1":     {"--hits", "-5"},
+			"--clients 0; it takes 1 to 1024":    {"--clients", "0"},
+			"--clients 1025; it takes 1 to 1024": {"--clients", "1025"},
+			missing + ": no such file":           {"--log", missing},
+		} {
+			crdtctl(t, "", append([]string{"demo"}, args...)...).wantLine(t, exitUsage, text)
+		}
+	})
 	t.Run("bench", func(t *testing.T) {
 		o := crdtctl(t, "", "bench", "--count", "10", "--server", refuse(pb.Error_BUSY))
 		if !strings.Contains(o.stdout, "failed      10\n") {

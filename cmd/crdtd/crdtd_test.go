@@ -131,11 +131,11 @@ func TestBadFlags(t *testing.T) {
 		args []string
 		want []string
 	}{
-		"nothing":              {[]string{}, []string{"no region"}},
-		"no data":              {[]string{"--region", "eu"}, []string{"no data directory"}},
-		"unknown flag":         {[]string{"--nope"}, []string{"nope", "--help"}},
-		"flag without a value": {[]string{"--region"}, []string{"region", "--help"}},
-		"not a number":         {[]string{"--shards", "many"}, []string{`"many"`, "shards", "--help"}},
+		"nothing":              {[]string{}, []string{"no region", "--region NAME"}},
+		"no data":              {[]string{"--region", "eu"}, []string{"no data directory", "--data DIR"}},
+		"unknown flag":         {[]string{"--nope"}, []string{"there is no flag --nope; see crdtd --help"}},
+		"flag without a value": {[]string{"--region"}, []string{"--region needs a value; see crdtd --help"}},
+		"not a number":         {[]string{"--shards", "many"}, []string{`--shards "many"; it takes a number; see crdtd --help`}},
 		"unexpected argument":  {[]string{"start"}, []string{`"start"`, "--help"}},
 		"argument after flags": {[]string{"--region", "eu", "start"}, []string{`"start"`, "--help"}},
 		"no shards":            {[]string{"--shards", "0"}, []string{"--shards 0", "at least 1"}},

@@ -65,9 +65,38 @@ func app() *cli.App {
 			&cli.StringFlag{Name: "log-level", Value: "info", Usage: "debug, info, warn or error"},
 		},
 		OnUsageError: func(_ *cli.Context, err error, _ bool) error {
-			return fmt.Errorf("%w: %w; see crdtd --help", server.ErrConfig, err)
+			return fmt.Errorf("%w: %s; see crdtd --help", server.ErrConfig, inWords(err))
 		},
 	}
+}
+
+// inWords returns what package flag says of a wrong command line, in the words
+// of this program. It has only its text to read.
+func inWords(err error) string {
+	text := err.Error()
+	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
+		return fmt.Sprintf("there is no flag --%s", strings.TrimPrefix(name, "-"))
+	}
+	if name, ok := strings.CutPrefix(text, "flag needs an argument: -"); ok {
+		return fmt.Sprintf("--%s needs a value", strings.TrimPrefix(name, "-"))
+	}
+	if rest, ok := strings.CutPrefix(text, "invalid value "); ok {
+		value, rest, _ := strings.Cut(rest, " for flag -")
+		name, _, _ := strings.Cut(rest, ":")
+		return fmt.Sprintf("--%s %s; it takes a number", name, value)
+	}
+	return text
+}
+
+// required checks what a member cannot do without, before anything is made.
+func required(c server.Config) error {
+	switch {
+	case c.Region == "":
+		return fmt.Errorf("%w: no region given; --region NAME says which one this member stands in", server.ErrConfig)
+	case c.Data == "":
+		return fmt.Errorf("%w: no data directory given; --data DIR says where this member keeps everything", server.ErrConfig)
+	}
+	return nil
 }
 
 // configOf reads the file, if one is given, and puts the flags on top.

@@ -29,6 +29,9 @@ func main() {
 
 func run(c *cli.Context) error {
 	config, err := configOf(c)
+	if err == nil {
+		err = required(config)
+	}
 	if err != nil {
 		return err
 	}

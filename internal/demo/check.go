@@ -36,16 +36,16 @@ type holding struct {
 
 // result is what the regions hold against what the input says.
 type result struct {
-	truth   *traffic.Totals
+	truth   *input
 	regions map[string]*holding
 	wrong   []string
 }
 
 // check reads everything from every region and compares it with the truth.
-func check(ctx context.Context, c *cluster, truth *traffic.Totals) (*result, error) {
+func check(ctx context.Context, c *cluster, truth *input) (*result, error) {
 	r := &result{truth: truth, regions: map[string]*holding{}}
 	for _, region := range regions {
-		h, err := read(ctx, c.clients[region], truth)
+		h, err := read(ctx, c.clients[region], truth.Totals)
 		if err != nil {
 			return nil, fmt.Errorf("reading region %s: %w", region, err)
 		}
@@ -203,6 +203,9 @@ func (r *result) print(out io.Writer) {
 		}
 		return n
 	})
+	if r.truth.skipped > 0 {
+		fmt.Fprintf(w, "lines skipped, which cannot be read\t%d\t\t\t\t\n", r.truth.skipped)
+	}
 	_ = w.Flush()
 	fmt.Fprintln(out)
 }

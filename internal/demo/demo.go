@@ -19,6 +19,9 @@ import (
 // Regions are the regions of the demo.
 var regions = []string{"eu", "us", "ap"}
 
+// MaxClients bounds the clients of each region.
+const MaxClients = 1024
+
 var (
 	// ErrOptions says that an option cannot be used.
 	ErrOptions = errors.New("demo")
@@ -65,13 +68,14 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("%w: there is no region %q to cut off; it is one of %v or none", ErrOptions, o.Cut, regions)
 	case o.CutAt < 0 || o.CutAt > o.HealAt || o.HealAt > 100:
 		return o, fmt.Errorf("%w: cut at %d%% and heal at %d%%; it takes 0 <= cut <= heal <= 100", ErrOptions, o.CutAt, o.HealAt)
-	case o.Hits < 1 || o.Clients < 1 || o.Clients > 1024:
-		return o, fmt.Errorf("%w: %d hits by %d clients; it takes at least 1 hit and 1 to 1024 clients", ErrOptions, o.Hits, o.Clients)
+	case o.Hits < 1 || o.Clients < 1 || o.Clients > MaxClients:
+		return o, fmt.Errorf("%w: %d hits by %d clients; it takes at least 1 hit and 1 to %d clients", ErrOptions, o.Hits, o.Clients, MaxClients)
 	}
 	return o, nil
 }
 
-// hits returns the input, which can be read any number of times.
+// hits returns the input, which can be read any number of times. Lines of a log
+// that cannot be read come as errors that are traffic.ErrSyntax; others follow.
 func (o Options) hits() iter.Seq2[traffic.Hit, error] {
 	return func(yield func(traffic.Hit, error) bool) {
 		if o.Log == "" {
@@ -84,31 +88,43 @@ func (o Options) hits() iter.Seq2[traffic.Hit, error] {
 		}
 		log, err := traffic.Open(o.Log)
 		if err != nil {
-			yield(traffic.Hit{}, err)
+			yield(traffic.Hit{}, fmt.Errorf("%w: %w", ErrOptions, err))
 			return
 		}
 		defer log.Close()
-		for hit, err := range log.Hits() {
-			if !yield(hit, err) || err != nil {
-				return
-			}
-		}
+		log.Hits()(yield)
 	}
 }
 
-// truth adds the input up without any CRDT.
-func (o Options) truth() (*traffic.Totals, error) {
-	var totals traffic.Totals
+// input is what there is to replay, added up without any CRDT.
+type input struct {
+	*traffic.Totals
+	skipped int   // lines that cannot be read
+	first   error // what is wrong with the first of them
+}
+
+// truth reads the input once.
+func (o Options) truth() (*input, error) {
+	in := &input{Totals: &traffic.Totals{}}
 	for hit, err := range o.hits() {
-		if err != nil {
+		switch {
+		case err == nil:
+			in.Add(hit)
+		case !errors.Is(err, traffic.ErrSyntax):
 			return nil, err
+		default:
+			if in.skipped++; in.skipped == 1 {
+				in.first = err
+			}
 		}
-		totals.Add(hit)
 	}
-	if totals.Hits == 0 {
-		return nil, fmt.Errorf("%w: %s holds no hits", ErrOptions, o.Log)
+	switch {
+	case in.Hits > 0:
+		return in, nil
+	case in.skipped > 0:
+		return nil, fmt.Errorf("%w: of %d lines none can be read, such as %w", ErrOptions, in.skipped, in.first)
 	}
-	return &totals, nil
+	return nil, fmt.Errorf("%w: %s holds no hits", ErrOptions, o.Log)
 }
 
 // Run runs the demo. It returns nil only if every region ends with exactly
@@ -135,6 +151,9 @@ func Run(ctx context.Context, o Options) error {
 	}
 	defer c.close()
 	screen.say("input: %s, %d hits; one region in three takes each", o.source(), truth.Hits)
+	if truth.skipped > 0 {
+		screen.say("skipped: %d lines that cannot be read, such as %v", truth.skipped, truth.first)
+	}
 	if err := play(ctx, o, c, screen, truth.Hits); err != nil {
 		return err
 	}
@@ -196,6 +215,9 @@ func play(ctx context.Context, o Options, c *cluster, screen *screen, total int)
 	defer func() { stop(); <-watched }()
 	n := 0
 	for hit, err := range o.hits() {
+		if errors.Is(err, traffic.ErrSyntax) {
+			continue
+		}
 		if err != nil {
 			return err
 		}

@@ -60,7 +60,7 @@ func TestCheckSeesEveryKindOfMismatch(t *testing.T) {
 	if report, _, err := o.converge(t.Context(), c, screen); err != nil || !report.Converged() {
 		t.Fatalf("not converged: %+v, %v", report, err)
 	}
-	wrongs := func(truth *traffic.Totals) int {
+	wrongs := func(truth *input) int {
 		r, err := check(t.Context(), c, truth)
 		if err != nil {
 			t.Fatal(err)
@@ -86,7 +86,7 @@ func TestCheckSeesEveryKindOfMismatch(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		lie(lied)
+		lie(lied.Totals)
 		if n := wrongs(lied); n < len(regions) {
 			t.Errorf("%s: %d mismatches, want one for each region at least", name, n)
 		}
@@ -102,6 +102,10 @@ func TestOptionsThatCannotBeUsed(t *testing.T) {
 	if err := os.WriteFile(empty, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	nonsense := filepath.Join(t.TempDir(), "nonsense.log")
+	if err := os.WriteFile(nonsense, []byte("\n"+strings.Repeat("nonsense\n", 3)), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for name, change := range map[string]func(*Options){
 		"no such region":    func(o *Options) { o.Cut = "mars" },
 		"heal before cut":   func(o *Options) { o.CutAt, o.HealAt = 60, 40 },
@@ -110,6 +114,8 @@ func TestOptionsThatCannotBeUsed(t *testing.T) {
 		"directory in use":  func(o *Options) { o.Dir = full },
 		"a log of no hits":  func(o *Options) { o.Log = empty },
 		"a log of no lines": func(o *Options) { o.Log = filepath.Join(full, "missing") },
+		"a directory":       func(o *Options) { o.Log = full },
+		"a log of nonsense": func(o *Options) { o.Log = nonsense },
 	} {
 		var out strings.Builder
 		o := small(&out)
@@ -118,8 +124,32 @@ func TestOptionsThatCannotBeUsed(t *testing.T) {
 		if err == nil || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: error %v, want one line", name, err)
 		}
-		if name != "a log of no lines" && !errors.Is(err, ErrOptions) {
+		if !errors.Is(err, ErrOptions) {
 			t.Errorf("%s: %v is not ErrOptions", name, err)
 		}
+	}
+}
+
+// Lines of a log that cannot be read are left out, and counted.
+func TestLinesThatCannotBeReadAreSkipped(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "access.log")
+	lines := "nonsense\n" + `192.0.2.1 - - [17/May/2015:10:05:03 +0000] "GET /a HTTP/1.1" 200 1` + "\n\n" +
+		strings.Repeat("x", traffic.MaxLineBytes+9) + "\n" + `192.0.2.2 - - [17/May/2015:10:05:04 +0000] "GET /b HTTP/1.1" 200 1` + "\nmore nonsense"
+	if err := os.WriteFile(path, []byte(lines), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out, program strings.Builder
+	o := small(&out)
+	o.Log, o.JSON = path, &program
+	if err := Run(t.Context(), o); err != nil {
+		t.Fatalf("%v\n%s", err, &out)
+	}
+	for _, text := range []string{"2 hits", "skipped: 3 lines that cannot be read, such as", "line 1", "lines skipped, which cannot be read"} {
+		if !strings.Contains(out.String(), text) {
+			t.Errorf("it does not say %q:\n%s", text, &out)
+		}
+	}
+	if !strings.Contains(program.String(), `"skipped_lines":3,"input":{"hits":2,"visitors":2,`) {
+		t.Errorf("JSON: %s", &program)
 	}
 }

@@ -13,6 +13,7 @@ type outcome struct {
 	ConvergedSeconds float64           `json:"converged_seconds"` // after the last write
 	Digest           string            `json:"digest"`            // of all vectors and roots
 	Mismatches       []string          `json:"mismatches"`
+	SkippedLines     int               `json:"skipped_lines"` // of the log, which cannot be read
 	Input            counts            `json:"input"`
 	Regions          map[string]counts `json:"regions"`
 }
@@ -32,7 +33,8 @@ func (o Options) writeJSON(r *result, report *client.Report, took time.Duration)
 	out := outcome{
 		Converged: report.Converged(), ConvergedSeconds: took.Seconds(), Digest: report.Digest,
 		Mismatches: append([]string{}, r.wrong...), Regions: map[string]counts{},
-		Input: counts{int64(r.truth.Hits), r.truth.Visitors(), map[string]int64{}, map[string]int{}},
+		SkippedLines: r.truth.skipped,
+		Input:        counts{int64(r.truth.Hits), r.truth.Visitors(), map[string]int64{}, map[string]int{}},
 	}
 	for path, n := range r.truth.Paths {
 		out.Input.Paths[path] = int64(n)
