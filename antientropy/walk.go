@@ -47,6 +47,12 @@ func NewWalk(own merkle.Digest) *Walk {
 	return &Walk{frontier: []Range{{"", crdt.End, own}}}
 }
 
+// NewPull starts a walk that takes all that the peer has in [lo, hi): here, it
+// says, there is nothing. Receive wants digests of nothing then.
+func NewPull(lo, hi crdt.Position) *Walk {
+	return &Walk{frontier: []Range{{lo, hi, merkle.Digest{}}}}
+}
+
 // Next returns the ranges to ask the peer about, or nil at the end of the walk.
 func (w *Walk) Next() []Range {
 	n := min(len(w.frontier), maxAsked)

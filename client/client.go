@@ -31,6 +31,8 @@ var (
 	ErrUnreachable = errors.New("cluster unreachable")
 	// ErrBusy says that the member had too much to do. Nothing was changed.
 	ErrBusy = errors.New("member busy")
+	// ErrNoSpace says that the member's disk is full. Nothing was changed.
+	ErrNoSpace = errors.New("no space on the member's disk")
 	// ErrBehind says that the member has not heard in time what the session has
 	// seen elsewhere. Nothing was changed.
 	ErrBehind = errors.New("behind the session")
@@ -235,6 +237,7 @@ func refusal(ctx context.Context, e *pb.Error) error {
 	kind := map[pb.Error_Code]error{
 		pb.Error_INVALID: ErrInvalid, pb.Error_WRONG_SHARD: ErrInvalid, pb.Error_OVERFLOW: ErrOverflow,
 		pb.Error_BUSY: ErrBusy, pb.Error_UNAVAILABLE: ErrUnavailable, pb.Error_BEHIND: ErrBehind,
+		pb.Error_NO_SPACE: ErrNoSpace,
 	}[e.GetCode()]
 	switch {
 	case kind != nil:

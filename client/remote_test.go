@@ -173,6 +173,7 @@ func TestAnswers(t *testing.T) {
 		"wrong shard":     {refuses(pb.Error_WRONG_SHARD), ErrInvalid},
 		"overflow":        {refuses(pb.Error_OVERFLOW), ErrOverflow},
 		"busy":            {refuses(pb.Error_BUSY), ErrBusy},
+		"full":            {refuses(pb.Error_NO_SPACE), ErrNoSpace},
 		"unavailable":     {refuses(pb.Error_UNAVAILABLE), ErrUnavailable},
 		"unknown":         {refuses(pb.Error_UNKNOWN), ErrOutcomeUnknown},
 		"a code to come":  {refuses(99), ErrOutcomeUnknown},

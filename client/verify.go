@@ -79,6 +79,25 @@ func (c *Client) Status(ctx context.Context, member string, shards bool) (*pb.St
 	return answer.GetStatus(), nil
 }
 
+// Scrub tells how a member's comparison of all it has stored with its digests
+// stands: of the one connected to if none is named. It starts one first if start
+// is set, unless one is under way.
+func (c *Client) Scrub(ctx context.Context, member string, start bool) (*pb.ScrubState, error) {
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
+	answer, err := c.ask.Ask(ctx, member, &pb.SyncRequest{What: &pb.SyncRequest_Scrub{Scrub: &pb.ScrubQuery{Start: start}}})
+	if err != nil {
+		return nil, meaning(err)
+	}
+	if err := refusal(ctx, answer.GetError()); err != nil {
+		return nil, err
+	}
+	if answer.GetScrub() == nil {
+		return nil, fmt.Errorf("%w: an answer without the state of a scrub", ErrUnavailable)
+	}
+	return answer.GetScrub(), nil
+}
+
 // Verify asks every member for its vectors and roots and compares them, again
 // and again until all agree or the wait is over, and returns the last report.
 // Under writes there is always something on its way: a report that differs is

@@ -35,6 +35,7 @@ const (
 	Error_BUSY        Error_Code = 4 // too much is waiting; nothing was done
 	Error_WRONG_SHARD Error_Code = 5 // a key does not belong to the shard of the subject
 	Error_BEHIND      Error_Code = 6 // the copy has not heard what the session has seen; nothing was done
+	Error_NO_SPACE    Error_Code = 7 // the disk of the member is full; nothing was done
 )
 
 // Enum value maps for Error_Code.
@@ -47,6 +48,7 @@ var (
 		4: "BUSY",
 		5: "WRONG_SHARD",
 		6: "BEHIND",
+		7: "NO_SPACE",
 	}
 	Error_Code_value = map[string]int32{
 		"UNKNOWN":     0,
@@ -56,6 +58,7 @@ var (
 		"BUSY":        4,
 		"WRONG_SHARD": 5,
 		"BEHIND":      6,
+		"NO_SPACE":    7,
 	}
 )
 
@@ -1189,8 +1192,9 @@ type SyncRequest struct {
 	//	*SyncRequest_Walk
 	//	*SyncRequest_Status
 	//	*SyncRequest_States
+	//	*SyncRequest_Scrub
 	What          isSyncRequest_What `protobuf_oneof:"what"`
-	Cluster       uint64             `protobuf:"fixed64,9,opt,name=cluster,proto3" json:"cluster,omitempty"` // not needed for status
+	Cluster       uint64             `protobuf:"fixed64,9,opt,name=cluster,proto3" json:"cluster,omitempty"` // not needed for status and scrub
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1268,6 +1272,15 @@ func (x *SyncRequest) GetStates() *Empty {
 	return nil
 }
 
+func (x *SyncRequest) GetScrub() *ScrubQuery {
+	if x != nil {
+		if x, ok := x.What.(*SyncRequest_Scrub); ok {
+			return x.Scrub
+		}
+	}
+	return nil
+}
+
 func (x *SyncRequest) GetCluster() uint64 {
 	if x != nil {
 		return x.Cluster
@@ -1295,6 +1308,10 @@ type SyncRequest_States struct {
 	States *Empty `protobuf:"bytes,4,opt,name=states,proto3,oneof"`
 }
 
+type SyncRequest_Scrub struct {
+	Scrub *ScrubQuery `protobuf:"bytes,5,opt,name=scrub,proto3,oneof"`
+}
+
 func (*SyncRequest_Fetch) isSyncRequest_What() {}
 
 func (*SyncRequest_Walk) isSyncRequest_What() {}
@@ -1302,6 +1319,8 @@ func (*SyncRequest_Walk) isSyncRequest_What() {}
 func (*SyncRequest_Status) isSyncRequest_What() {}
 
 func (*SyncRequest_States) isSyncRequest_What() {}
+
+func (*SyncRequest_Scrub) isSyncRequest_What() {}
 
 type SyncAnswer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1312,6 +1331,7 @@ type SyncAnswer struct {
 	//	*SyncAnswer_Walked
 	//	*SyncAnswer_Status
 	//	*SyncAnswer_States
+	//	*SyncAnswer_Scrub
 	What          isSyncAnswer_What `protobuf_oneof:"what"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1397,6 +1417,15 @@ func (x *SyncAnswer) GetStates() *States {
 	return nil
 }
 
+func (x *SyncAnswer) GetScrub() *ScrubState {
+	if x != nil {
+		if x, ok := x.What.(*SyncAnswer_Scrub); ok {
+			return x.Scrub
+		}
+	}
+	return nil
+}
+
 type isSyncAnswer_What interface {
 	isSyncAnswer_What()
 }
@@ -1417,6 +1446,10 @@ type SyncAnswer_States struct {
 	States *States `protobuf:"bytes,5,opt,name=states,proto3,oneof"`
 }
 
+type SyncAnswer_Scrub struct {
+	Scrub *ScrubState `protobuf:"bytes,6,opt,name=scrub,proto3,oneof"`
+}
+
 func (*SyncAnswer_Fetched) isSyncAnswer_What() {}
 
 func (*SyncAnswer_Walked) isSyncAnswer_What() {}
@@ -1424,6 +1457,8 @@ func (*SyncAnswer_Walked) isSyncAnswer_What() {}
 func (*SyncAnswer_Status) isSyncAnswer_What() {}
 
 func (*SyncAnswer_States) isSyncAnswer_What() {}
+
+func (*SyncAnswer_Scrub) isSyncAnswer_What() {}
 
 // States is what a member has of all shards.
 type States struct {
@@ -1939,6 +1974,9 @@ type Status struct {
 	Counters      map[string]uint64      `protobuf:"bytes,6,rep,name=counters,proto3" json:"counters,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	Cluster       string                 `protobuf:"bytes,7,opt,name=cluster,proto3" json:"cluster,omitempty"`
 	Regions       []string               `protobuf:"bytes,8,rep,name=regions,proto3" json:"regions,omitempty"` // that the member was told to reach
+	Scrub         *ScrubState            `protobuf:"bytes,9,opt,name=scrub,proto3" json:"scrub,omitempty"`
+	Damages       []*Damage              `protobuf:"bytes,10,rep,name=damages,proto3" json:"damages,omitempty"`
+	NotWhole      []uint32               `protobuf:"varint,11,rep,packed,name=not_whole,json=notWhole,proto3" json:"not_whole,omitempty"` // shards with ranges ahead of others, or damaged
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2029,6 +2067,226 @@ func (x *Status) GetRegions() []string {
 	return nil
 }
 
+func (x *Status) GetScrub() *ScrubState {
+	if x != nil {
+		return x.Scrub
+	}
+	return nil
+}
+
+func (x *Status) GetDamages() []*Damage {
+	if x != nil {
+		return x.Damages
+	}
+	return nil
+}
+
+func (x *Status) GetNotWhole() []uint32 {
+	if x != nil {
+		return x.NotWhole
+	}
+	return nil
+}
+
+// ScrubQuery asks how a scrub stands: the comparison of all that is stored with
+// its digests.
+type ScrubQuery struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Start         bool                   `protobuf:"varint,1,opt,name=start,proto3" json:"start,omitempty"` // start one, unless one is running
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScrubQuery) Reset() {
+	*x = ScrubQuery{}
+	mi := &file_proto_atoll_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScrubQuery) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScrubQuery) ProtoMessage() {}
+
+func (x *ScrubQuery) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_atoll_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScrubQuery.ProtoReflect.Descriptor instead.
+func (*ScrubQuery) Descriptor() ([]byte, []int) {
+	return file_proto_atoll_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ScrubQuery) GetStart() bool {
+	if x != nil {
+		return x.Start
+	}
+	return false
+}
+
+type ScrubState struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Running       bool                   `protobuf:"varint,1,opt,name=running,proto3" json:"running,omitempty"`
+	Done          float64                `protobuf:"fixed64,2,opt,name=done,proto3" json:"done,omitempty"`                  // the part of it that is done, up to 1
+	Bytes         uint64                 `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`                 // read by it, or by the last one
+	Finished      uint64                 `protobuf:"varint,4,opt,name=finished,proto3" json:"finished,omitempty"`           // how many were finished since the start of the process
+	LastMs        int64                  `protobuf:"varint,5,opt,name=last_ms,json=lastMs,proto3" json:"last_ms,omitempty"` // when the last was finished, of this or an earlier process; 0: never
+	Error         string                 `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`                  // why the last one ended early
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScrubState) Reset() {
+	*x = ScrubState{}
+	mi := &file_proto_atoll_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScrubState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScrubState) ProtoMessage() {}
+
+func (x *ScrubState) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_atoll_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScrubState.ProtoReflect.Descriptor instead.
+func (*ScrubState) Descriptor() ([]byte, []int) {
+	return file_proto_atoll_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *ScrubState) GetRunning() bool {
+	if x != nil {
+		return x.Running
+	}
+	return false
+}
+
+func (x *ScrubState) GetDone() float64 {
+	if x != nil {
+		return x.Done
+	}
+	return 0
+}
+
+func (x *ScrubState) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *ScrubState) GetFinished() uint64 {
+	if x != nil {
+		return x.Finished
+	}
+	return 0
+}
+
+func (x *ScrubState) GetLastMs() int64 {
+	if x != nil {
+		return x.LastMs
+	}
+	return 0
+}
+
+func (x *ScrubState) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+// Damage is of leaves of a shard, or of what it has heard.
+type Damage struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Shard         uint32                 `protobuf:"varint,1,opt,name=shard,proto3" json:"shard,omitempty"`
+	Leaves        []uint32               `protobuf:"varint,2,rep,packed,name=leaves,proto3" json:"leaves,omitempty"` // none: what it has heard cannot be read
+	Text          string                 `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`             // what is wrong, of the first
+	Unmended      string                 `protobuf:"bytes,4,opt,name=unmended,proto3" json:"unmended,omitempty"`     // why that is not repaired yet
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Damage) Reset() {
+	*x = Damage{}
+	mi := &file_proto_atoll_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Damage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Damage) ProtoMessage() {}
+
+func (x *Damage) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_atoll_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Damage.ProtoReflect.Descriptor instead.
+func (*Damage) Descriptor() ([]byte, []int) {
+	return file_proto_atoll_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *Damage) GetShard() uint32 {
+	if x != nil {
+		return x.Shard
+	}
+	return 0
+}
+
+func (x *Damage) GetLeaves() []uint32 {
+	if x != nil {
+		return x.Leaves
+	}
+	return nil
+}
+
+func (x *Damage) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *Damage) GetUnmended() string {
+	if x != nil {
+		return x.Unmended
+	}
+	return ""
+}
+
 type PeerStatus struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Member        string                 `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
@@ -2044,7 +2302,7 @@ type PeerStatus struct {
 
 func (x *PeerStatus) Reset() {
 	*x = PeerStatus{}
-	mi := &file_proto_atoll_proto_msgTypes[27]
+	mi := &file_proto_atoll_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2056,7 +2314,7 @@ func (x *PeerStatus) String() string {
 func (*PeerStatus) ProtoMessage() {}
 
 func (x *PeerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[27]
+	mi := &file_proto_atoll_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2069,7 +2327,7 @@ func (x *PeerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerStatus.ProtoReflect.Descriptor instead.
 func (*PeerStatus) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{27}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *PeerStatus) GetMember() string {
@@ -2134,7 +2392,7 @@ type ShardLag struct {
 
 func (x *ShardLag) Reset() {
 	*x = ShardLag{}
-	mi := &file_proto_atoll_proto_msgTypes[28]
+	mi := &file_proto_atoll_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2146,7 +2404,7 @@ func (x *ShardLag) String() string {
 func (*ShardLag) ProtoMessage() {}
 
 func (x *ShardLag) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[28]
+	mi := &file_proto_atoll_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2159,7 +2417,7 @@ func (x *ShardLag) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardLag.ProtoReflect.Descriptor instead.
 func (*ShardLag) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{28}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ShardLag) GetShard() uint32 {
@@ -2250,10 +2508,10 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\x05error\x18\x01 \x01(\v2\x0f.atoll.v1.ErrorR\x05error\x12*\n" +
 	"\aresults\x18\x02 \x03(\v2\x10.atoll.v1.ResultR\aresults\x12\x16\n" +
 	"\x06vector\x18\x03 \x01(\fR\x06vector\x12\x16\n" +
-	"\x06member\x18\x04 \x01(\tR\x06member\"\xad\x01\n" +
+	"\x06member\x18\x04 \x01(\tR\x06member\"\xbb\x01\n" +
 	"\x05Error\x12(\n" +
 	"\x04code\x18\x01 \x01(\x0e2\x14.atoll.v1.Error.CodeR\x04code\x12\x12\n" +
-	"\x04text\x18\x02 \x01(\tR\x04text\"f\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\"t\n" +
 	"\x04Code\x12\v\n" +
 	"\aUNKNOWN\x10\x00\x12\v\n" +
 	"\aINVALID\x10\x01\x12\f\n" +
@@ -2262,7 +2520,8 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\x04BUSY\x10\x04\x12\x0f\n" +
 	"\vWRONG_SHARD\x10\x05\x12\n" +
 	"\n" +
-	"\x06BEHIND\x10\x06\"\xa3\x01\n" +
+	"\x06BEHIND\x10\x06\x12\f\n" +
+	"\bNO_SPACE\x10\a\"\xa3\x01\n" +
 	"\vClusterInfo\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x16\n" +
 	"\x06shards\x18\x02 \x01(\rR\x06shards\x12\x16\n" +
@@ -2293,21 +2552,23 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x16\n" +
 	"\x06vector\x18\x02 \x01(\fR\x06vector\x12\x12\n" +
 	"\x04root\x18\x03 \x01(\fR\x04root\x12\x14\n" +
-	"\x05whole\x18\x04 \x01(\bR\x05whole\"\xda\x01\n" +
+	"\x05whole\x18\x04 \x01(\bR\x05whole\"\x88\x02\n" +
 	"\vSyncRequest\x12'\n" +
 	"\x05fetch\x18\x01 \x01(\v2\x0f.atoll.v1.FetchH\x00R\x05fetch\x12$\n" +
 	"\x04walk\x18\x02 \x01(\v2\x0e.atoll.v1.WalkH\x00R\x04walk\x12/\n" +
 	"\x06status\x18\x03 \x01(\v2\x15.atoll.v1.StatusQueryH\x00R\x06status\x12)\n" +
-	"\x06states\x18\x04 \x01(\v2\x0f.atoll.v1.EmptyH\x00R\x06states\x12\x18\n" +
+	"\x06states\x18\x04 \x01(\v2\x0f.atoll.v1.EmptyH\x00R\x06states\x12,\n" +
+	"\x05scrub\x18\x05 \x01(\v2\x14.atoll.v1.ScrubQueryH\x00R\x05scrub\x12\x18\n" +
 	"\acluster\x18\t \x01(\x06R\aclusterB\x06\n" +
-	"\x04what\"\xee\x01\n" +
+	"\x04what\"\x9c\x02\n" +
 	"\n" +
 	"SyncAnswer\x12%\n" +
 	"\x05error\x18\x01 \x01(\v2\x0f.atoll.v1.ErrorR\x05error\x12-\n" +
 	"\afetched\x18\x02 \x01(\v2\x11.atoll.v1.FetchedH\x00R\afetched\x12*\n" +
 	"\x06walked\x18\x03 \x01(\v2\x10.atoll.v1.WalkedH\x00R\x06walked\x12*\n" +
 	"\x06status\x18\x04 \x01(\v2\x10.atoll.v1.StatusH\x00R\x06status\x12*\n" +
-	"\x06states\x18\x05 \x01(\v2\x10.atoll.v1.StatesH\x00R\x06statesB\x06\n" +
+	"\x06states\x18\x05 \x01(\v2\x10.atoll.v1.StatesH\x00R\x06states\x12,\n" +
+	"\x05scrub\x18\x06 \x01(\v2\x14.atoll.v1.ScrubStateH\x00R\x05scrubB\x06\n" +
 	"\x04what\"6\n" +
 	"\x06States\x12,\n" +
 	"\x06shards\x18\x01 \x03(\v2\x14.atoll.v1.ShardStateR\x06shards\"5\n" +
@@ -2339,7 +2600,7 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\bposition\x18\x01 \x01(\fR\bposition\x12\x18\n" +
 	"\aentries\x18\x02 \x01(\fR\aentries\"%\n" +
 	"\vStatusQuery\x12\x16\n" +
-	"\x06shards\x18\x01 \x01(\bR\x06shards\"\xd9\x02\n" +
+	"\x06shards\x18\x01 \x01(\bR\x06shards\"\xce\x03\n" +
 	"\x06Status\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\tR\x06member\x12\x16\n" +
 	"\x06region\x18\x02 \x01(\tR\x06region\x12\x18\n" +
@@ -2348,10 +2609,30 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\x05peers\x18\x05 \x03(\v2\x14.atoll.v1.PeerStatusR\x05peers\x12:\n" +
 	"\bcounters\x18\x06 \x03(\v2\x1e.atoll.v1.Status.CountersEntryR\bcounters\x12\x18\n" +
 	"\acluster\x18\a \x01(\tR\acluster\x12\x18\n" +
-	"\aregions\x18\b \x03(\tR\aregions\x1a;\n" +
+	"\aregions\x18\b \x03(\tR\aregions\x12*\n" +
+	"\x05scrub\x18\t \x01(\v2\x14.atoll.v1.ScrubStateR\x05scrub\x12*\n" +
+	"\adamages\x18\n" +
+	" \x03(\v2\x10.atoll.v1.DamageR\adamages\x12\x1b\n" +
+	"\tnot_whole\x18\v \x03(\rR\bnotWhole\x1a;\n" +
 	"\rCountersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xe0\x01\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\"\n" +
+	"\n" +
+	"ScrubQuery\x12\x14\n" +
+	"\x05start\x18\x01 \x01(\bR\x05start\"\x9b\x01\n" +
+	"\n" +
+	"ScrubState\x12\x18\n" +
+	"\arunning\x18\x01 \x01(\bR\arunning\x12\x12\n" +
+	"\x04done\x18\x02 \x01(\x01R\x04done\x12\x14\n" +
+	"\x05bytes\x18\x03 \x01(\x04R\x05bytes\x12\x1a\n" +
+	"\bfinished\x18\x04 \x01(\x04R\bfinished\x12\x17\n" +
+	"\alast_ms\x18\x05 \x01(\x03R\x06lastMs\x12\x14\n" +
+	"\x05error\x18\x06 \x01(\tR\x05error\"f\n" +
+	"\x06Damage\x12\x14\n" +
+	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x16\n" +
+	"\x06leaves\x18\x02 \x03(\rR\x06leaves\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\x12\x1a\n" +
+	"\bunmended\x18\x04 \x01(\tR\bunmended\"\xe0\x01\n" +
 	"\n" +
 	"PeerStatus\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\tR\x06member\x12\x16\n" +
@@ -2383,7 +2664,7 @@ func file_proto_atoll_proto_rawDescGZIP() []byte {
 }
 
 var file_proto_atoll_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_proto_atoll_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_proto_atoll_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_proto_atoll_proto_goTypes = []any{
 	(Error_Code)(0),     // 0: atoll.v1.Error.Code
 	(*Request)(nil),     // 1: atoll.v1.Request
@@ -2413,10 +2694,13 @@ var file_proto_atoll_proto_goTypes = []any{
 	(*Field)(nil),       // 25: atoll.v1.Field
 	(*StatusQuery)(nil), // 26: atoll.v1.StatusQuery
 	(*Status)(nil),      // 27: atoll.v1.Status
-	(*PeerStatus)(nil),  // 28: atoll.v1.PeerStatus
-	(*ShardLag)(nil),    // 29: atoll.v1.ShardLag
-	nil,                 // 30: atoll.v1.Token.VectorsEntry
-	nil,                 // 31: atoll.v1.Status.CountersEntry
+	(*ScrubQuery)(nil),  // 28: atoll.v1.ScrubQuery
+	(*ScrubState)(nil),  // 29: atoll.v1.ScrubState
+	(*Damage)(nil),      // 30: atoll.v1.Damage
+	(*PeerStatus)(nil),  // 31: atoll.v1.PeerStatus
+	(*ShardLag)(nil),    // 32: atoll.v1.ShardLag
+	nil,                 // 33: atoll.v1.Token.VectorsEntry
+	nil,                 // 34: atoll.v1.Status.CountersEntry
 }
 var file_proto_atoll_proto_depIdxs = []int32{
 	2,  // 0: atoll.v1.Request.operations:type_name -> atoll.v1.Operation
@@ -2432,30 +2716,34 @@ var file_proto_atoll_proto_depIdxs = []int32{
 	10, // 10: atoll.v1.Answer.error:type_name -> atoll.v1.Error
 	8,  // 11: atoll.v1.Answer.results:type_name -> atoll.v1.Result
 	0,  // 12: atoll.v1.Error.code:type_name -> atoll.v1.Error.Code
-	30, // 13: atoll.v1.Token.vectors:type_name -> atoll.v1.Token.VectorsEntry
+	33, // 13: atoll.v1.Token.vectors:type_name -> atoll.v1.Token.VectorsEntry
 	15, // 14: atoll.v1.Gossip.shards:type_name -> atoll.v1.ShardState
 	19, // 15: atoll.v1.SyncRequest.fetch:type_name -> atoll.v1.Fetch
 	21, // 16: atoll.v1.SyncRequest.walk:type_name -> atoll.v1.Walk
 	26, // 17: atoll.v1.SyncRequest.status:type_name -> atoll.v1.StatusQuery
 	3,  // 18: atoll.v1.SyncRequest.states:type_name -> atoll.v1.Empty
-	10, // 19: atoll.v1.SyncAnswer.error:type_name -> atoll.v1.Error
-	20, // 20: atoll.v1.SyncAnswer.fetched:type_name -> atoll.v1.Fetched
-	23, // 21: atoll.v1.SyncAnswer.walked:type_name -> atoll.v1.Walked
-	27, // 22: atoll.v1.SyncAnswer.status:type_name -> atoll.v1.Status
-	18, // 23: atoll.v1.SyncAnswer.states:type_name -> atoll.v1.States
-	15, // 24: atoll.v1.States.shards:type_name -> atoll.v1.ShardState
-	22, // 25: atoll.v1.Walk.ranges:type_name -> atoll.v1.Range
-	24, // 26: atoll.v1.Walked.parts:type_name -> atoll.v1.Part
-	25, // 27: atoll.v1.Part.fields:type_name -> atoll.v1.Field
-	15, // 28: atoll.v1.Status.shards:type_name -> atoll.v1.ShardState
-	28, // 29: atoll.v1.Status.peers:type_name -> atoll.v1.PeerStatus
-	31, // 30: atoll.v1.Status.counters:type_name -> atoll.v1.Status.CountersEntry
-	29, // 31: atoll.v1.PeerStatus.shards:type_name -> atoll.v1.ShardLag
-	32, // [32:32] is the sub-list for method output_type
-	32, // [32:32] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	28, // 19: atoll.v1.SyncRequest.scrub:type_name -> atoll.v1.ScrubQuery
+	10, // 20: atoll.v1.SyncAnswer.error:type_name -> atoll.v1.Error
+	20, // 21: atoll.v1.SyncAnswer.fetched:type_name -> atoll.v1.Fetched
+	23, // 22: atoll.v1.SyncAnswer.walked:type_name -> atoll.v1.Walked
+	27, // 23: atoll.v1.SyncAnswer.status:type_name -> atoll.v1.Status
+	18, // 24: atoll.v1.SyncAnswer.states:type_name -> atoll.v1.States
+	29, // 25: atoll.v1.SyncAnswer.scrub:type_name -> atoll.v1.ScrubState
+	15, // 26: atoll.v1.States.shards:type_name -> atoll.v1.ShardState
+	22, // 27: atoll.v1.Walk.ranges:type_name -> atoll.v1.Range
+	24, // 28: atoll.v1.Walked.parts:type_name -> atoll.v1.Part
+	25, // 29: atoll.v1.Part.fields:type_name -> atoll.v1.Field
+	15, // 30: atoll.v1.Status.shards:type_name -> atoll.v1.ShardState
+	31, // 31: atoll.v1.Status.peers:type_name -> atoll.v1.PeerStatus
+	34, // 32: atoll.v1.Status.counters:type_name -> atoll.v1.Status.CountersEntry
+	29, // 33: atoll.v1.Status.scrub:type_name -> atoll.v1.ScrubState
+	30, // 34: atoll.v1.Status.damages:type_name -> atoll.v1.Damage
+	32, // 35: atoll.v1.PeerStatus.shards:type_name -> atoll.v1.ShardLag
+	36, // [36:36] is the sub-list for method output_type
+	36, // [36:36] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_proto_atoll_proto_init() }
@@ -2481,12 +2769,14 @@ func file_proto_atoll_proto_init() {
 		(*SyncRequest_Walk)(nil),
 		(*SyncRequest_Status)(nil),
 		(*SyncRequest_States)(nil),
+		(*SyncRequest_Scrub)(nil),
 	}
 	file_proto_atoll_proto_msgTypes[16].OneofWrappers = []any{
 		(*SyncAnswer_Fetched)(nil),
 		(*SyncAnswer_Walked)(nil),
 		(*SyncAnswer_Status)(nil),
 		(*SyncAnswer_States)(nil),
+		(*SyncAnswer_Scrub)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2494,7 +2784,7 @@ func file_proto_atoll_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_atoll_proto_rawDesc), len(file_proto_atoll_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   31,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -8,9 +8,11 @@ import (
 )
 
 // runAlone does one task that is too large for a batch with others: it joins
-// ranges, or clears objects of many fields.
+// ranges, clears objects of many fields, or mends what is damaged.
 func (l *loop) runAlone(t task) {
 	switch {
+	case t.alone != nil:
+		t.done(nil, t.alone(l))
 	case t.joins != nil:
 		l.join(t)
 	case t.write != nil:

@@ -21,12 +21,13 @@ type change struct {
 	heard   *crdt.Heard
 	root    merkle.Digest // as flushed
 	fields  map[crdt.Position]*field
-	logged  []delivered // events to append to the log
-	events  [][]byte    // those of them to broadcast once they are on disk
-	answers []answer    // once it is on disk, or failed
-	dead    []string    // counters that hold a dead contribution of this actor
-	touched bool        // actor or heard changed
-	wrote   bool        // flush added to the batch
+	logged  []delivered   // events to append to the log
+	events  [][]byte      // those of them to broadcast once they are on disk
+	answers []answer      // once it is on disk, or failed
+	dead    []string      // counters that hold a dead contribution of this actor
+	mended  []store.Write // beside what follows from fields and events
+	touched bool          // actor, heard, root or mended changed
+	wrote   bool          // flush added to the batch
 	// err is why the change cannot be committed. It may be incomplete then.
 	err error
 }
@@ -223,6 +224,13 @@ func (c *change) flush(batch *store.Batch) error {
 	}
 	if err := c.flushHeaders(batch, live); err != nil {
 		return err
+	}
+	for _, w := range c.mended {
+		if w.Value == nil {
+			batch.Delete(w.Key)
+		} else {
+			batch.Put(w.Key, w.Value)
+		}
 	}
 	c.flushLog(batch)
 	batch.Put(vectorKey(index), c.shard.encode(c.actor, c.heard, c.root))

@@ -21,6 +21,11 @@
 //	gossip       what members say of themselves
 //	repair       fetches and walks, as antientropy.Planner decides
 //	verify       entries against digests
+//	health       what is known to be damaged, and who is told of it
+//	forget       damaged leaves give way to what peers have
+//	replay       what the log has beyond that
+//	recover      a shard of which it is not known what it has heard
+//	scrub        the keeper, who has all that done
 //
 // # On disk
 //

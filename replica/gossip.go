@@ -172,6 +172,7 @@ func (r *Replica) receiveGossip(m transport.Message) {
 		if g.GetIncarnation() != r.incarnation {
 			r.counters.namesakes.Add(1)
 			r.log.Error("another process runs under this member's name: stop one of the two", "member", g.GetMember())
+			r.part(g.GetIncarnation())
 		}
 		return
 	}

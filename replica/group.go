@@ -36,13 +36,17 @@ func (g *group) run(tasks []task) {
 			g.loop.urgent = append(g.loop.urgent, tasks[i:]...)
 			break
 		}
+		if err := t.shard.health.unreadable(); err != nil && t.alone == nil {
+			t.done(nil, unavailable(err))
+			continue
+		}
 		if t.event.event != nil {
 			t.claim = t.event.event.Dot
 		}
 		g.learn(g.change(t.shard), t.claim)
 		cleared := g.cleared(t)
 		switch {
-		case t.joins != nil || cleared > maxStepSize:
+		case t.joins != nil || t.alone != nil || cleared > maxStepSize:
 			alone = append(alone, t)
 		case t.write != nil:
 			g.size += t.size + cleared
@@ -222,22 +226,24 @@ func (g *group) commit() {
 
 // failed returns a shard to what is on disk, and makes sure that no dot is
 // used twice: whether the batch was written is not known, so what was drafted
-// under the present actor may be out there after a restart.
+// under the present actor may be out there after a restart. For want of space
+// nothing was written, and the actor goes on.
 func (g *group) failed(c *change) {
 	l, r, s := g.loop, g.loop.replica, c.shard
 	r.counters.commitErrors.Add(1)
 	r.log.Error("a change could not be committed", "shard", s.index, "error", c.err)
-	c.err = unavailable(c.err)
+	full := errors.Is(c.err, store.ErrNoSpace)
+	if c.err = unavailable(c.err); errors.Is(c.err, store.ErrCorrupt) {
+		r.suspect(s, suspicionPause)
+	}
 	snap := r.store.Snapshot()
 	defer snap.Close()
-	err := s.load(snap)
-	if err == nil {
-		err = r.replay(s, snap)
-	}
-	if err != nil {
+	if err := r.loadShard(s, snap); err != nil {
 		r.log.Error("a shard could not be read again", "shard", s.index, "error", err)
 	}
-	s.actor = 0
+	if !full {
+		s.actor = 0
+	}
 	if len(s.waiting.events) > 0 {
 		l.stalled = append(l.stalled, s)
 		if l.retry == nil {

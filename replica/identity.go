@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/atolldb/atoll/internal/store"
 )
@@ -25,6 +26,11 @@ type identity struct {
 	Shards  int    `json:"shards"`
 	// Volatile says of the last run that what it had written may be lost.
 	Volatile bool `json:"volatile,omitempty"`
+	// Place is where the last run found the data. A copy lies elsewhere.
+	Place string `json:"place,omitempty"`
+	// Scrubbed is when all was last compared with its digests, in milliseconds.
+	// There is nothing to compare at first.
+	Scrubbed int64 `json:"scrubbed"`
 	// Digest is that of a fixed entry: it tells another digest key.
 	Digest string `json:"digest"`
 }
@@ -36,7 +42,10 @@ func (r *Replica) claim() (found, mine identity, err error) {
 	r.cluster = r.hasher.Entry(fmt.Sprintf("cluster %s %d", o.Cluster, o.Shards), nil).Low
 	mine = identity{
 		Format: formatVersion, Cluster: o.Cluster, Member: o.Member, Region: o.Region, Shards: o.Shards,
-		Digest: r.hasher.Entry("identity", nil).String(), Volatile: o.Volatile,
+		Digest: r.hasher.Entry("identity", nil).String(), Volatile: o.Volatile, Scrubbed: o.Now().UnixMilli(),
+	}
+	if mine.Place, err = o.Place(false); err != nil {
+		return found, mine, err
 	}
 	snap := r.store.Snapshot()
 	defer snap.Close()
@@ -50,15 +59,26 @@ func (r *Replica) claim() (found, mine identity, err error) {
 	if err := json.Unmarshal(value, &found); err != nil {
 		return found, mine, fmt.Errorf("%w: identity: %w", store.ErrCorrupt, err)
 	}
+	mine.Scrubbed = found.Scrubbed
 	return found, mine, found.accept(mine)
 }
 
-// settle ends the actors of copies that may have lost events, and then writes
-// down whose the store is. The order matters: a crash in between ends them
-// once more.
-func (r *Replica) settle(found, mine identity) error {
+// settle ends the actors of copies that may have lost events, or that others
+// may go on with, and then writes down whose the store is, and where. The order
+// matters: a crash in between ends them once more.
+//
+// Data that lies elsewhere than the last run left it was copied: it may be a
+// backup, which lacks what was written since, or the other copy may be running
+// still. Either way nobody may write under its actors again. So that a backup
+// that is put back in place is told from what it replaces, the place is another
+// after each start.
+func (r *Replica) settle(found, mine identity) (err error) {
+	moved := found.Format != 0 && found.Place != mine.Place
+	if moved {
+		r.log.Warn("the data was copied or restored since the member last ran; it goes on under new actors")
+	}
 	var b store.Batch
-	if found.Volatile || mine.Volatile {
+	if found.Volatile || mine.Volatile || moved {
 		for _, s := range r.shards {
 			if s.actor == 0 {
 				continue
@@ -74,6 +94,11 @@ func (r *Replica) settle(found, mine identity) error {
 			b.Reset()
 		}
 	}
+	if mine.Place, err = r.options.Place(true); err != nil {
+		return err
+	}
+	r.identity = mine
+	r.keeper.state.LastMs = mine.Scrubbed
 	if found != mine {
 		value, err := json.Marshal(mine)
 		if err != nil {
@@ -107,4 +132,43 @@ func (found identity) accept(mine identity) error {
 		return fmt.Errorf("%w: it was made with another cluster secret", ErrForeign)
 	}
 	return nil
+}
+
+// maxNamesakes bounds for how many of them actors are ended.
+const maxNamesakes = 16
+
+// namesakes are the processes that were met under this member's name.
+type namesakes struct {
+	mu  sync.Mutex
+	met map[uint64]bool
+}
+
+// part ends all actors when a namesake is met for the first time: it may run on
+// a copy of the same data. It does the same, and from then on no two write under
+// one actor.
+func (r *Replica) part(from uint64) {
+	n := &r.namesakes
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.met == nil {
+		n.met = map[uint64]bool{}
+	}
+	if n.met[from] || len(n.met) >= maxNamesakes {
+		return
+	}
+	n.met[from] = true
+	r.tasksWG.Go(func() {
+		for _, s := range r.shards {
+			end := func(l *loop) error {
+				g := l.newGroup()
+				if s.actor != 0 {
+					g.change(s).become(0)
+				}
+				return g.commitOne(s)
+			}
+			if err := r.submitAndWait(r.tasks, task{shard: s, alone: end}); err != nil {
+				r.log.Error("an actor could not be ended", "shard", s.index, "error", err)
+			}
+		}
+	})
 }

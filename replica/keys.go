@@ -20,6 +20,14 @@ func shardKey(kind byte, shard, more int) []byte {
 	return binary.BigEndian.AppendUint16(k, uint16(shard))
 }
 
+// shardEnd is above all keys of a kind and shard.
+func shardEnd(kind byte, shard int) []byte {
+	if shard == 1<<16-1 {
+		return []byte{kind + 1}
+	}
+	return shardKey(kind, shard+1, 0)
+}
+
 func vectorKey(shard int) []byte { return shardKey('v', shard, 0) }
 
 func entryKey(shard int, at crdt.Position) []byte {

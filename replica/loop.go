@@ -33,14 +33,15 @@ const (
 	retryPause = time.Second
 )
 
-// task is one thing for a loop to do. At most one of write, event, joins and
-// claim is set; with none, it is to look at the events that wait.
+// task is one thing for a loop to do. At most one of write, event, joins, claim
+// and alone is set; with none, it is to look at the events that wait.
 type task struct {
 	shard *shard
 	write *proto.Request
 	event delivered
 	joins *joins
 	claim crdt.Dot // an event of this copy that a peer says to know
+	alone func(*loop) error
 	size  int
 	// done is called once, with the answer to a write, when the task's effect
 	// is on disk or will never be. It must not block.

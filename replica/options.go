@@ -33,6 +33,11 @@ type Options struct {
 	// the loss of power without fsync. Such a copy goes on under new actors
 	// whenever it is opened, and once more when it is no longer volatile.
 	Volatile bool
+	// Place tells where the data lies, such as by the identity of a file that
+	// stands beside it: a copy of the data gives another answer. If renew is
+	// set, it sees to it that the place is another from now on. Default: nobody
+	// knows, and copies are found out only by what peers know.
+	Place func(renew bool) (string, error)
 	// LogLimit is how many events of each actor the log of a shard keeps.
 	// Peers that are further behind catch up by walks. Default 1024.
 	LogLimit int
@@ -47,6 +52,11 @@ type Options struct {
 	// SessionPatience is how long a request waits for this copy to hear what
 	// its session has seen elsewhere. Clients ask again. Default 500 ms.
 	SessionPatience time.Duration
+	// ScrubInterval is the time between two scrubs, which compare all that is
+	// stored with its digests. Default 24 h; a negative one is never.
+	ScrubInterval time.Duration
+	// ScrubRate bounds what a scrub reads, in bytes per second. Default 16 MiB.
+	ScrubRate int
 	// AntiEntropy sets the pace of catching up.
 	AntiEntropy antientropy.Config
 	// Now is the clock. Default time.Now.
@@ -69,9 +79,14 @@ func (o Options) withDefaults() (Options, error) {
 	o.Loops = cmp.Or(o.Loops, 2)
 	o.GossipInterval = cmp.Or(o.GossipInterval, time.Second)
 	o.SessionPatience = cmp.Or(o.SessionPatience, 500*time.Millisecond)
+	o.ScrubInterval = cmp.Or(o.ScrubInterval, 24*time.Hour)
+	o.ScrubRate = cmp.Or(o.ScrubRate, 16<<20)
 	o.QuestionTimeout = cmp.Or(o.QuestionTimeout, 15*time.Second)
 	if o.Regions == nil {
 		o.Regions = func() []string { return nil }
+	}
+	if o.Place == nil {
+		o.Place = func(bool) (string, error) { return "", nil }
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -95,6 +110,8 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("replica: %d shards; it takes 1 to 65536", o.Shards)
 	case o.LogLimit < 1:
 		return o, fmt.Errorf("replica: a log limit of %d events; it takes at least 1", o.LogLimit)
+	case o.ScrubRate < 1:
+		return o, fmt.Errorf("replica: a scrub rate of %d bytes per second; it takes at least 1", o.ScrubRate)
 	case o.Loops < 1 || o.Loops > 64:
 		return o, fmt.Errorf("replica: %d loops; it takes 1 to 64", o.Loops)
 	}

@@ -88,7 +88,7 @@ func (g *group) pieces(s *shard, p antientropy.Part) []antientropy.Part {
 	}
 	var pieces []antientropy.Part
 	size := 0
-	_ = g.snap.Scan(entryKey(s.index, p.Lo), entryKey(s.index, p.Hi), func(key, value []byte) error {
+	_ = scanAll(g.snap, entryKey(s.index, p.Lo), entryKey(s.index, p.Hi), func(key, value []byte, _ error) error {
 		if size += fieldSize + len(key) + len(value); size > maxStepSize {
 			size = 0
 			if at := positionOf(key); at > p.Lo {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/atolldb/atoll/antientropy"
 	"github.com/atolldb/atoll/crdt"
+	"github.com/atolldb/atoll/internal/store"
 	"github.com/atolldb/atoll/merkle"
 	pb "github.com/atolldb/atoll/proto"
 	"github.com/atolldb/atoll/transport"
@@ -64,13 +65,19 @@ func (r *Replica) repair(t antientropy.Task) {
 	case antientropy.WalkDiverged:
 		r.counters.divergences.Add(1)
 		r.log.Error("two copies heard the same and differ", "shard", t.Shard, "peer", t.Peer)
+		r.suspect(r.shards[t.Shard], divergencePause)
 		outcome.Err = r.walk(ctx, t.Peer, t.Shard)
-	case antientropy.WalkPeriodic:
-		if r.verify(r.shards[t.Shard]) == nil {
-			outcome.Err = r.walk(ctx, t.Peer, t.Shard)
+	case antientropy.WalkBehind:
+		before := r.State(t.Shard).Vector
+		outcome.Err = r.walk(ctx, t.Peer, t.Shard)
+		if outcome.Err == nil && r.inVain(t, before) {
+			outcome.Err = fmt.Errorf("a walk over shard %d of %s brought nothing", t.Shard, t.Peer)
 		}
 	default:
 		outcome.Err = r.walk(ctx, t.Peer, t.Shard)
+	}
+	if errors.Is(outcome.Err, store.ErrCorrupt) {
+		r.suspect(r.shards[t.Shard], suspicionPause)
 	}
 	if outcome.Err != nil && ctx.Err() == nil {
 		r.counters.repairErrors.Add(1)
@@ -79,6 +86,16 @@ func (r *Replica) repair(t antientropy.Task) {
 	r.peers.mu.Lock()
 	r.peers.planner.Done(t, r.options.Now(), outcome)
 	r.peers.mu.Unlock()
+}
+
+// inVain says that a walk has not brought what the peer says to have: what it
+// has of a damaged leaf, it does not give.
+func (r *Replica) inVain(t antientropy.Task, before crdt.VersionVector) bool {
+	r.peers.mu.Lock()
+	theirs, _ := r.peers.planner.Advertised(t.Peer, t.Shard)
+	r.peers.mu.Unlock()
+	after := r.State(t.Shard).Vector
+	return after.Compare(before) == crdt.Equal && !after.Dominates(theirs.Vector)
 }
 
 // Ask puts a question to a member, itself included, and returns its answer,

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/atolldb/atoll/antientropy"
+	"github.com/atolldb/atoll/crdt"
 	"github.com/atolldb/atoll/internal/hlc"
 	"github.com/atolldb/atoll/internal/store"
 	"github.com/atolldb/atoll/merkle"
@@ -48,11 +49,15 @@ type Replica struct {
 	peers    *peers
 	// network is nil until Start.
 	network atomic.Pointer[network]
+	// identity is what the store says of whose it is.
+	identity identity
 	// cluster stands for the cluster's name, shards and secret.
 	cluster uint64
 	// incarnation tells this process from others under the same name.
 	incarnation uint64
 	announceNow atomic.Bool
+	keeper      keeper
+	namesakes   namesakes
 
 	closing  sync.Once
 	stopping chan struct{} // closed first
@@ -78,6 +83,7 @@ func Open(options Options, s store.Store) (*Replica, error) {
 		peers:       newPeers(antientropy.NewPlanner(options.AntiEntropy, options.Shards)),
 		incarnation: uint64(randomActor()),
 		stopping:    make(chan struct{}),
+		keeper:      newKeeper(),
 	}
 	r.tasks, r.endTasks = context.WithCancel(context.Background())
 	found, mine, err := r.claim()
@@ -119,10 +125,7 @@ func (r *Replica) load() error {
 	defer snap.Close()
 	for i := range r.options.Shards {
 		s := &shard{index: i}
-		if err := s.load(snap); err != nil {
-			return err
-		}
-		if err := r.replay(s, snap); err != nil {
+		if err := r.loadShard(s, snap); err != nil {
 			return err
 		}
 		r.loop(s).drain(s)
@@ -174,6 +177,9 @@ func (r *Replica) Do(ctx context.Context, shard int, request *proto.Request) (*p
 		return answer, nil
 	}
 	if err := r.read(shard, request, answer); err != nil {
+		if errors.Is(err, store.ErrCorrupt) {
+			r.suspect(s, suspicionPause)
+		}
 		return nil, unavailable(err)
 	}
 	return answer, nil
@@ -192,6 +198,10 @@ func (r *Replica) read(shard int, request *proto.Request, answer *proto.Answer) 
 		if answer.Results[i], err = read(snap, shard, op); err != nil {
 			return err
 		}
+	}
+	if r.shards[shard].health.unreadable() != nil {
+		answer.Vector = crdt.VersionVector{}.AppendTo(nil)
+		return nil // what is there is read; what it had heard is not known
 	}
 	heard, err := loadHeard(snap, shard)
 	if err == nil {

@@ -47,6 +47,7 @@ func (r *Replica) Start(t transport.Transport) error {
 		return errors.Join(err, n.close())
 	}
 	r.tasksWG.Go(r.gossip)
+	r.tasksWG.Go(r.keep)
 	return nil
 }
 
@@ -94,6 +95,8 @@ func EncodeError(err error) *pb.Error {
 	code := pb.Error_UNKNOWN
 	switch {
 	case errors.Is(err, ErrUnknown): // and whatever else ended it
+	case errors.Is(err, store.ErrNoSpace):
+		code = pb.Error_NO_SPACE
 	case errors.Is(err, ErrUnavailable): // what was invalid then is on the disk
 		code = pb.Error_UNAVAILABLE
 	case errors.Is(err, crdt.ErrInvalid):
@@ -125,7 +128,7 @@ func (r *Replica) serveSync(_ context.Context, m transport.Message) ([]byte, err
 	if err != nil {
 		err = fmt.Errorf("%w: question: %w", crdt.ErrInvalid, err)
 	}
-	if _, open := request.GetWhat().(*pb.SyncRequest_Status); err == nil && !open && r.isForeign(request.GetCluster()) {
+	if err == nil && !isOpen(&request) && r.isForeign(request.GetCluster()) {
 		err = fmt.Errorf("%w: a question of a member of another cluster, or with another secret", crdt.ErrInvalid)
 	}
 	if err == nil {
@@ -140,6 +143,11 @@ func (r *Replica) serveSync(_ context.Context, m transport.Message) ([]byte, err
 			answer.What = &pb.SyncAnswer_Walked{Walked: walked}
 		case *pb.SyncRequest_States:
 			answer.What = &pb.SyncAnswer_States{States: &pb.States{Shards: r.states()}}
+		case *pb.SyncRequest_Scrub:
+			if what.Scrub.GetStart() {
+				r.Scrub()
+			}
+			answer.What = &pb.SyncAnswer_Scrub{Scrub: r.scrubState()}
 		case *pb.SyncRequest_Status:
 			answer.What = &pb.SyncAnswer_Status{Status: r.Status(what.Status.GetShards())}
 		default:
@@ -153,6 +161,16 @@ func (r *Replica) serveSync(_ context.Context, m transport.Message) ([]byte, err
 		answer = &pb.SyncAnswer{Error: EncodeError(err)}
 	}
 	return marshal(answer), nil
+}
+
+// isOpen says whether a question is answered to everybody: what people ask, who
+// do not know the cluster's number.
+func isOpen(request *pb.SyncRequest) bool {
+	switch request.GetWhat().(type) {
+	case *pb.SyncRequest_Status, *pb.SyncRequest_Scrub:
+		return true
+	}
+	return false
 }
 
 func (r *Replica) serveFetch(q *pb.Fetch) (*pb.Fetched, error) {
@@ -190,20 +208,22 @@ func (r *Replica) serveWalk(q *pb.Walk) (*pb.Walked, error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.shards[shard].damaged.Load() {
-		return nil, fmt.Errorf("%w: shard %d", store.ErrCorrupt, shard)
-	}
 	snap := r.store.Snapshot()
 	defer snap.Close()
-	src, err := newSource(snap, r.hasher.Clone(), shard)
-	if err != nil {
-		return nil, err
+	for damages := 0; ; damages++ {
+		src, err := r.newSource(snap, r.shards[shard])
+		if err != nil {
+			return nil, err
+		}
+		parts, err := antientropy.Answer(src, ranges, answerBytes)
+		if errors.Is(err, errHurt) && damages < maxHurt {
+			continue // the leaf is hidden now
+		}
+		if err != nil {
+			return nil, err
+		}
+		return encodeParts(parts), nil
 	}
-	parts, err := antientropy.Answer(src, ranges, answerBytes)
-	if err != nil {
-		return nil, err
-	}
-	return encodeParts(parts), nil
 }
 
 func firstError(errs ...error) error {

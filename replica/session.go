@@ -135,7 +135,7 @@ func (s *shard) changed() <-chan struct{} {
 func (s *shard) publish() {
 	s.writer.Store(uint64(s.actor))
 	s.spoken.Store(s.heard)
-	s.published.Store(&antientropy.State{Vector: s.heard.Vector(), Root: s.root, Whole: s.heard.Whole()})
+	s.published.Store(&antientropy.State{Vector: s.heard.Vector(), Root: s.root, Whole: s.heard.Whole() && s.health.sound()})
 	if c := s.change.Swap(nil); c != nil {
 		close(*c)
 	}

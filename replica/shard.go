@@ -31,8 +31,7 @@ type shard struct {
 	writer    atomic.Uint64 // the actor
 	change    atomic.Pointer[chan struct{}]
 	sought    atomic.Bool // peers are being asked for events
-	// damaged says that entries and digests on disk were found to differ.
-	damaged atomic.Bool
+	health    health
 }
 
 const stateVersion = 2

@@ -2,7 +2,6 @@ package replica
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/atolldb/atoll/antientropy"
 	"github.com/atolldb/atoll/crdt"
@@ -10,23 +9,69 @@ import (
 	"github.com/atolldb/atoll/merkle"
 )
 
-// source is a shard as of one snapshot, as antientropy.Answer reads it.
+// source is a shard as of one snapshot, as antientropy.Answer reads it. Leaves
+// that are damaged are hidden: of them it says that nothing was heard and
+// nothing is there, from which nothing follows for anybody. It speaks of what
+// is inside a leaf only after vouch has compared that with its digest.
 type source struct {
 	snap   store.Snapshot
 	hasher *merkle.Hasher
 	shard  int
 	heard  *crdt.Heard
+	hidden []int // in order
+	vouch  func(leaf int) error
 }
 
-func newSource(snap store.Snapshot, hasher *merkle.Hasher, shard int) (*source, error) {
-	heard, err := loadHeard(snap, shard)
-	return &source{snap, hasher, shard, heard}, err
+func (r *Replica) newSource(snap store.Snapshot, s *shard) (*source, error) {
+	heard, err := loadHeard(snap, s.index)
+	if err != nil {
+		return nil, err
+	}
+	hidden := s.health.hidden()
+	for _, leaf := range hidden {
+		heard.Forget(leafStart(leaf), leafStart(leaf+1))
+	}
+	vouch := func(leaf int) error { return r.vouch(snap, s, leaf) }
+	return &source{snap, r.hasher.Clone(), s.index, heard, hidden, vouch}, nil
 }
 
 func (s *source) Spans(lo, hi crdt.Position) []crdt.Span { return s.heard.Over(lo, hi) }
 
 func (s *source) Digest(lo, hi crdt.Position) (merkle.Digest, error) {
-	return rangeDigest(s.snap, s.hasher, s.shard, lo, hi)
+	var sum merkle.Digest
+	for _, part := range s.visible(lo, hi) {
+		for _, bound := range part {
+			if leaf := leafOf(bound); bound != crdt.End && leafStart(leaf) < bound {
+				if err := s.vouch(leaf); err != nil {
+					return sum, err
+				}
+			}
+		}
+		digest, err := rangeDigest(s.snap, s.hasher, s.shard, part[0], part[1])
+		if err != nil {
+			return sum, err
+		}
+		sum = sum.Add(digest)
+	}
+	return sum, nil
+}
+
+// visible returns what of [lo, hi) is not hidden, as ranges in order.
+func (s *source) visible(lo, hi crdt.Position) (parts [][2]crdt.Position) {
+	for _, leaf := range s.hidden {
+		from, to := leafStart(leaf), leafStart(leaf+1)
+		if to <= lo || from >= hi {
+			continue
+		}
+		if lo < from {
+			parts = append(parts, [2]crdt.Position{lo, from})
+		}
+		lo = to
+	}
+	if lo < hi {
+		parts = append(parts, [2]crdt.Position{lo, hi})
+	}
+	return parts
 }
 
 // Split cuts a range of several leaves between leaves, and a range inside of
@@ -61,6 +106,9 @@ func (s *source) Split(r antientropy.Range, n int) ([]antientropy.Range, error) 
 }
 
 func (s *source) splitLeaf(r antientropy.Range, n int) ([]antientropy.Range, error) {
+	if err := s.vouch(leafOf(r.Lo)); err != nil {
+		return nil, err
+	}
 	each := max(1, (r.Digest.Count+uint64(n)-1)/uint64(n))
 	var ranges []antientropy.Range
 	var scratch []byte
@@ -82,17 +130,7 @@ func (s *source) splitLeaf(r antientropy.Range, n int) ([]antientropy.Range, err
 		return nil
 	})
 	part.Hi = r.Hi
-	if ranges = append(ranges, part); err != nil {
-		return nil, err
-	}
-	var sum merkle.Digest
-	for _, part := range ranges {
-		sum = sum.Add(part.Digest)
-	}
-	if sum != r.Digest {
-		return nil, fmt.Errorf("%w: a leaf of shard %d holds %v, its digest says %v", store.ErrCorrupt, s.shard, sum, r.Digest)
-	}
-	return ranges, nil
+	return append(ranges, part), err
 }
 
 // between returns the shortest bound above one position and not above another:
@@ -108,8 +146,26 @@ func between(below, at crdt.Position) crdt.Position {
 var errStop = errors.New("stop")
 
 func (s *source) Fields(lo, hi crdt.Position, visit func(f crdt.FieldEntries, bytes int) bool) error {
-	err := s.snap.Scan(entryKey(s.shard, lo), entryKey(s.shard, hi), func(key, value []byte) error {
+	for _, part := range s.visible(lo, hi) {
+		if err := s.fields(part[0], part[1], visit); err == errStop {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *source) fields(lo, hi crdt.Position, visit func(f crdt.FieldEntries, bytes int) bool) error {
+	vouched := -1
+	return s.snap.Scan(entryKey(s.shard, lo), entryKey(s.shard, hi), func(key, value []byte) error {
 		at := positionOf(key)
+		if leaf := leafOf(at); leaf != vouched {
+			if err := s.vouch(leaf); err != nil {
+				return err
+			}
+			vouched = leaf
+		}
 		es, err := decodeField(at, value)
 		if err != nil {
 			return err
@@ -119,8 +175,4 @@ func (s *source) Fields(lo, hi crdt.Position, visit func(f crdt.FieldEntries, by
 		}
 		return nil
 	})
-	if err == errStop {
-		return nil
-	}
-	return err
 }

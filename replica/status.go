@@ -18,7 +18,7 @@ type counters struct {
 	applied, received, dropped        atomic.Uint64
 	fetched, walks, pulled, syncBytes atomic.Uint64
 	divergences, repairErrors, unsent atomic.Uint64
-	damages                           atomic.Uint64
+	damages, repairs, recounts        atomic.Uint64
 	actorsLost, malformed, namesakes  atomic.Uint64
 	foreign                           atomic.Uint64
 }
@@ -30,10 +30,11 @@ func (r *Replica) Counters() map[string]uint64 {
 		"commits": c.commits.Load(), "commit_errors": c.commitErrors.Load(),
 		"events_applied": c.applied.Load(), "events_received": c.received.Load(), "events_dropped": c.dropped.Load(),
 		"events_fetched": c.fetched.Load(), "walks": c.walks.Load(), "fields_pulled": c.pulled.Load(),
-		"sync_bytes": c.syncBytes.Load(), "divergences": c.divergences.Load(), "shards_damaged": c.damages.Load(), "repair_errors": c.repairErrors.Load(),
+		"sync_bytes": c.syncBytes.Load(), "divergences": c.divergences.Load(), "repair_errors": c.repairErrors.Load(),
 		"messages_unsent": c.unsent.Load(), "actors_lost": c.actorsLost.Load(),
 		"messages_malformed": c.malformed.Load(), "namesakes": c.namesakes.Load(),
 		"messages_foreign": c.foreign.Load(),
+		"leaves_damaged":   c.damages.Load(), "leaves_repaired": c.repairs.Load(), "headers_recounted": c.recounts.Load(),
 	}
 }
 
@@ -47,6 +48,8 @@ func (r *Replica) Status(shards bool) *pb.Status {
 	if shards {
 		status.Shards = r.states()
 	}
+	status.Scrub = r.scrubState()
+	r.reportHealth(status)
 	now := r.options.Now()
 	snap := r.store.Snapshot()
 	defer snap.Close()

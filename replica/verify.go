@@ -1,6 +1,8 @@
 package replica
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 
 	"github.com/atolldb/atoll/crdt"
@@ -8,51 +10,179 @@ import (
 	"github.com/atolldb/atoll/merkle"
 )
 
-// verify reads a whole shard and compares its entries with the digests that
-// are kept of them. Digests are written with the entries, so a difference is
-// damage: the disk has lost or changed something, and what peers would take
-// from here is not what was heard. Such a shard speaks for itself no more.
-func (r *Replica) verify(s *shard) error {
-	snap := r.store.Snapshot()
-	defer snap.Close()
-	err := checkDigests(snap, r.hasher.Clone(), s.index)
-	if err != nil && !s.damaged.Swap(true) {
-		r.counters.damages.Add(1)
-		r.log.Error("a shard is damaged; peers take nothing from it any more", "shard", s.index, "error", err)
-	}
-	return err
+// inspection compares what is stored of some leaves of a shard. Digests are
+// written with the entries, so a difference is damage: the disk has lost or
+// changed something, and the leaf is not what was heard of it.
+type inspection struct {
+	snap   store.Snapshot
+	hasher *merkle.Hasher
+	shard  int
+	// rest is told how many bytes were read. Its errors end the inspection.
+	rest func(bytes int) error
+
+	kept    map[int]merkle.Digest // the digests on disk
+	sums    map[int]merkle.Digest // those of the entries
+	damaged map[int]error         // leaves, and what is wrong with them
+	recount []crdt.Object         // headers that do not count the fields there are
+
+	leaf    int
+	object  crdt.Object // the one being read
+	fields  uint64      // of it so far
+	bytes   int
+	scratch []byte
 }
 
-// checkDigests returns store.ErrCorrupt if the entries of a shard do not add
-// up to the digests of its leaves, or these not to its root.
-func checkDigests(snap store.Snapshot, h *merkle.Hasher, index int) error {
-	kept := shard{index: index}
-	if err := kept.load(snap); err != nil {
-		return err
+// inspect reads the leaves from first up to but not including end, or up to
+// the leaf with which it has read more than enough bytes, and says where to
+// go on.
+func (r *Replica) inspect(snap store.Snapshot, shard, first, end, enough int, rest func(bytes int) error) (in *inspection, next int, err error) {
+	in = &inspection{
+		snap: snap, hasher: r.hasher.Clone(), shard: shard, rest: rest,
+		kept: map[int]merkle.Digest{}, sums: map[int]merkle.Digest{}, damaged: map[int]error{},
 	}
-	var sums [leaves]merkle.Digest
-	var scratch []byte
-	err := snap.Scan(entryKey(index, ""), entryKey(index, crdt.End), func(key, value []byte) error {
-		at := positionOf(key)
-		es, err := decodeField(at, value)
-		sums[leafOf(at)], scratch = addField(h, sums[leafOf(at)], at, es, scratch)
-		return err
+	next = end
+	err = scanAll(snap, entryKey(shard, leafStart(first)), entryKey(shard, leafStart(end)), func(key, value []byte, unreadable error) error {
+		leaf := leafOf(positionOf(key))
+		if in.bytes > enough && leaf != in.leaf {
+			next = leaf
+			return errStop
+		}
+		in.leaf = leaf
+		return in.field(positionOf(key), value, unreadable)
 	})
+	if err == errStop {
+		err = nil
+	}
+	if err == nil {
+		err = in.endObject()
+	}
+	if err == nil {
+		err = in.digests(first, next)
+	}
+	for leaf := first; leaf < next; leaf++ {
+		if _, found := in.damaged[leaf]; !found && in.kept[leaf] != in.sums[leaf] {
+			in.damaged[leaf] = fmt.Errorf("%w: leaf %d of shard %d holds %v, its digest says %v",
+				store.ErrCorrupt, leaf, shard, in.sums[leaf], in.kept[leaf])
+		}
+	}
+	return in, next, err
+}
+
+// field takes in what is stored at a position.
+func (in *inspection) field(at crdt.Position, value []byte, err error) error {
+	n := len(at) + len(value)
+	in.bytes += n
+	var es crdt.Entries
+	if err == nil {
+		es, err = decodeField(at, value)
+	}
 	if err != nil {
+		in.damaged[in.leaf] = err
+	}
+	in.sums[in.leaf], in.scratch = addField(in.hasher, in.sums[in.leaf], at, es, in.scratch)
+	if id, err := at.FieldID(); err == nil {
+		if id.Object != in.object {
+			if err := in.endObject(); err != nil {
+				return err
+			}
+			in.object = id.Object
+		}
+		in.fields++
+	}
+	return in.rest(n)
+}
+
+// endObject compares the fields counted with the object's header.
+func (in *inspection) endObject() error {
+	if in.fields == 0 {
+		return nil
+	}
+	n, err := readHeader(in.snap, headerKey(in.shard, in.object))
+	if err != nil && !errors.Is(err, store.ErrCorrupt) {
 		return err
 	}
-	for leaf, sum := range sums {
-		digest, err := readLeaf(snap, index, leaf)
-		if err != nil {
+	if err != nil || n != in.fields {
+		in.recount = append(in.recount, in.object)
+	}
+	in.fields = 0
+	return nil
+}
+
+// digests reads those of the leaves in [first, end).
+func (in *inspection) digests(first, end int) error {
+	return scanAll(in.snap, leafKey(in.shard, first), append(leafKey(in.shard, end-1), 0), func(key, value []byte, err error) error {
+		leaf := int(key[shardPrefixBytes])<<8 | int(key[shardPrefixBytes+1])
+		digest := merkle.Digest{}
+		if err == nil {
+			digest, err = decodeLeaf(value)
+		}
+		if in.kept[leaf] = digest; err != nil && in.damaged[leaf] == nil {
+			in.damaged[leaf] = fmt.Errorf("the digest of leaf %d of shard %d: %w", leaf, in.shard, err)
+		}
+		return in.rest(len(key) + len(value))
+	})
+}
+
+// scanAll visits the keys in [lo, hi) as Snapshot.Scan does, also those whose
+// values cannot be read: these with the error and no value.
+func scanAll(snap store.Snapshot, lo, hi []byte, visit func(key, value []byte, unreadable error) error) error {
+	for {
+		var visited error
+		err := snap.Scan(lo, hi, func(key, value []byte) error {
+			visited = visit(key, value, nil)
+			return visited
+		})
+		var hole *store.UnreadableError
+		if visited != nil || !errors.As(err, &hole) {
 			return err
 		}
-		if digest != sum {
-			return fmt.Errorf("%w: leaf %d of shard %d holds %v, its digest says %v", store.ErrCorrupt, leaf, index, sum, digest)
+		if err := visit(hole.Key, nil, err); err != nil {
+			return err
 		}
-		kept.root = kept.root.Sub(digest)
+		lo = append(bytes.Clone(hole.Key), 0)
 	}
-	if kept.root != (merkle.Digest{}) {
-		return fmt.Errorf("%w: the leaves of shard %d do not add up to its root", store.ErrCorrupt, index)
+}
+
+// orphans returns the objects of a shard that have a header, but no fields.
+// Of a leaf, if one is given, it returns those that have a header at all.
+func orphans(snap store.Snapshot, shard, leaf int, rest func(bytes int) error) ([]crdt.Object, error) {
+	var found []crdt.Object
+	prefix := shardKey('h', shard, 0)
+	err := scanAll(snap, prefix, shardEnd('h', shard), func(key, value []byte, _ error) error {
+		if err := rest(len(key) + len(value)); err != nil || len(key) < len(prefix)+2 {
+			return err
+		}
+		last := len(key) - 1
+		o := crdt.Object{Key: string(key[len(prefix):last]), Type: crdt.Type(key[last])}
+		if o.Validate() != nil {
+			return nil
+		}
+		lo, hi := o.Range()
+		if leaf >= 0 {
+			if leafOf(lo) == leaf {
+				found = append(found, o)
+			}
+			return nil
+		}
+		n, err := countFields(snap, shard, lo, hi, 1)
+		if n == 0 {
+			found = append(found, o)
+		}
+		return err
+	})
+	return found, err
+}
+
+// countFields counts the fields in [lo, hi), up to a limit.
+func countFields(snap store.Snapshot, shard int, lo, hi crdt.Position, limit uint64) (n uint64, err error) {
+	err = scanAll(snap, entryKey(shard, lo), entryKey(shard, hi), func(_, _ []byte, _ error) error {
+		if n++; n >= limit {
+			return errStop
+		}
+		return nil
+	})
+	if err == errStop {
+		err = nil
 	}
-	return nil
+	return n, err
 }

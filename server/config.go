@@ -59,6 +59,12 @@ type Config struct {
 	// LogLimit is how many events of each writer the log of a shard keeps for
 	// peers that were away. Default 1024.
 	LogLimit int `toml:"log_limit"`
+	// ScrubInterval is the time between two scrubs, which compare all that is
+	// stored with its digests and repair what is damaged. Default 24 h; a
+	// negative one is never.
+	ScrubInterval time.Duration `toml:"scrub_interval"`
+	// ScrubRate bounds what a scrub reads, in MiB per second. Default 16.
+	ScrubRate int `toml:"scrub_rate"`
 
 	// GatewayAdvertise is the gateway address that other regions are told, if
 	// it is not the one that the member listens on.
@@ -136,6 +142,8 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("%w: %d shards; it takes 1 to 65536", ErrConfig, c.Shards)
 	case c.LogLimit < 0:
 		return c, fmt.Errorf("%w: a log limit of %d events; it takes at least 1", ErrConfig, c.LogLimit)
+	case c.ScrubRate < 0 || c.ScrubRate > 1<<20:
+		return c, fmt.Errorf("%w: a scrub rate of %d MiB per second; it takes 1 to 1048576", ErrConfig, c.ScrubRate)
 	case c.Durability != string(badgerstore.Fsync) && c.Durability != string(badgerstore.OS):
 		return c, fmt.Errorf("%w: durability %q; it is \"fsync\" or \"os\"", ErrConfig, c.Durability)
 	}

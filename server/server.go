@@ -48,23 +48,25 @@ func Start(ctx context.Context, c Config, log *slog.Logger) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{config: c, closing: make(chan struct{})}
-	s.store, err = badgerstore.Open(badgerstore.Options{
+	disk, err := badgerstore.Open(badgerstore.Options{
 		Dir: c.Data, Durability: badgerstore.Durability(c.Durability), Logger: log,
 	})
 	if err != nil {
 		return nil, err
 	}
-	if err := s.start(ctx, log); err != nil {
+	s.store = disk
+	if err := s.start(ctx, disk.Place, log); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
 
-func (s *Server) start(ctx context.Context, log *slog.Logger) error {
+func (s *Server) start(ctx context.Context, place func(bool) (string, error), log *slog.Logger) error {
 	c := s.config
 	engine, err := replica.Open(replica.Options{
 		Cluster: c.Cluster, Member: c.Name, Region: c.Region, Regions: s.regions, Version: Version,
-		Volatile: c.Durability == string(badgerstore.OS), Shards: c.Shards, DigestKey: c.digestKey(), LogLimit: c.LogLimit,
+		Volatile: c.Durability == string(badgerstore.OS), Place: place, ScrubInterval: c.ScrubInterval, ScrubRate: c.ScrubRate << 20,
+		Shards: c.Shards, DigestKey: c.digestKey(), LogLimit: c.LogLimit,
 		Loops: max(2, runtime.GOMAXPROCS(0)/2), GossipInterval: c.GossipInterval, Logger: log,
 	}, s.store)
 	if err != nil {

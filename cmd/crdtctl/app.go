@@ -35,7 +35,7 @@ func app(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 		Version:     server.Version,
 		Commands: []*cli.Command{
 			counterCommand(), setCommand(), registerCommand(), delCommand(),
-			statusCommand(), verifyCommand(), benchCommand(), demoCommand(),
+			statusCommand(), verifyCommand(), scrubCommand(), benchCommand(), demoCommand(),
 			versionCommand(), completionCommand(),
 		},
 		Flags: []cli.Flag{

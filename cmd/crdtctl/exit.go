@@ -54,6 +54,7 @@ var outcomes = [...]struct {
 	{client.ErrUnavailable, exitUnknown, "a write may have been done or not; the log of the member says more"},
 	{client.ErrBehind, exitFailure, "nothing was changed; try again, or without --session"},
 	{client.ErrBusy, exitFailure, "nothing was changed, try again"},
+	{client.ErrNoSpace, exitFailure, "nothing was changed; free some, and it goes on by itself"},
 	{client.ErrOverflow, exitUsage, "nothing was changed"},
 }
 

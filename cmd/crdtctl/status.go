@@ -54,6 +54,8 @@ type statusAnswer struct {
 	Shards   int               `json:"shards"`
 	Peers    []peerAnswer      `json:"peers"`
 	Unheard  []string          `json:"regions_never_heard"`
+	Damages  []damageAnswer    `json:"damages"`
+	NotWhole []uint32          `json:"shards_not_whole"`
 	Counters map[string]uint64 `json:"counters"`
 }
 
@@ -80,6 +82,7 @@ func statusOf(status *pb.Status, shards int, perShard bool) statusAnswer {
 	s := statusAnswer{
 		Cluster: status.GetCluster(), Member: status.GetMember(), Region: status.GetRegion(), Version: status.GetVersion(),
 		Shards: shards, Counters: status.GetCounters(), Peers: []peerAnswer{}, Unheard: []string{},
+		Damages: damagesOf(status), NotWhole: append([]uint32{}, status.GetNotWhole()...),
 	}
 	heard := map[string]bool{}
 	for _, p := range status.GetPeers() {
@@ -119,6 +122,10 @@ func (s statusAnswer) print(w io.Writer) {
 		fmt.Fprintf(w, "-\t%s\t-\t-\t-\t-\tnever heard\n", region)
 	}
 	s.printShards(w)
+	if len(s.NotWhole) > 0 {
+		fmt.Fprintf(w, "\nnot whole: %s catching up, or damaged; what is read there may lack something\n", plural(len(s.NotWhole), "shard"))
+	}
+	printDamages(w, s.Damages)
 	fmt.Fprintln(w, "\nCOUNTED\t")
 	for _, name := range slices.Sorted(maps.Keys(s.Counters)) {
 		if n := s.Counters[name]; n > 0 {

@@ -62,6 +62,8 @@ func app() *cli.App {
 			&cli.StringFlag{Name: "secret", Usage: "`SECRET` that keys the digests, the same in the whole cluster", EnvVars: []string{"ATOLL_SECRET"}},
 			&cli.StringFlag{Name: "durability", Usage: "fsync: acknowledged writes are on disk; os: power loss may take them back (default: fsync)"},
 			&cli.IntFlag{Name: "log-limit", Usage: "keep `N` events of each writer and shard for peers that were away", DefaultText: "1024"},
+			&cli.DurationFlag{Name: "scrub-interval", Usage: "compare all that is stored with its digests every `TIME`, 0: never", DefaultText: "24h"},
+			&cli.IntFlag{Name: "scrub-rate", Usage: "read at most `N` MiB per second for that", DefaultText: "16"},
 			&cli.StringFlag{Name: "log-level", Value: "info", Usage: "debug, info, warn or error"},
 		},
 		OnUsageError: func(_ *cli.Context, err error, _ bool) error {
@@ -120,11 +122,16 @@ func configOf(c *cli.Context) (server.Config, error) {
 			*field = c.String(name)
 		}
 	}
-	for name, field := range map[string]*int{"shards": &config.Shards, "log-limit": &config.LogLimit} {
+	for name, field := range map[string]*int{"shards": &config.Shards, "log-limit": &config.LogLimit, "scrub-rate": &config.ScrubRate} {
 		if c.IsSet(name) {
 			if *field = c.Int(name); *field < 1 {
 				return config, fmt.Errorf("%w: --%s %d; it takes at least 1", server.ErrConfig, name, *field)
 			}
+		}
+	}
+	if c.IsSet("scrub-interval") {
+		if config.ScrubInterval = c.Duration("scrub-interval"); config.ScrubInterval == 0 {
+			config.ScrubInterval = -1
 		}
 	}
 	if c.IsSet("join") {

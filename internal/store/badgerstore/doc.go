@@ -6,6 +6,7 @@
 //	snapshot.go    reads, from a transaction shared by all snapshots of a commit
 //	dir.go, lock_* the directory: creating, locking, free space
 //	verify.go      damage: what is checked, and the layout of a table
+//	place*         telling a directory from its copies
 //	background.go  reclaiming large values, checking tables
 //	gate.go        Close waits for the calls in progress
 //
