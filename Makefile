@@ -44,5 +44,6 @@ fuzz: ## fuzz every decoder of remote and disk bytes; FUZZTIME=30s for each
 		done; \
 	done
 
-soak: ## three processes live through faults; DURATION=10m, ARGS="--seed 7 --json"
+soak: ## simulate SEEDS=1000 clusters, run three processes through faults for DURATION=10m
+	go test ./internal/sim -run '^TestSeeds$$' -count=1 -timeout 0 -v -seeds $(or $(SEEDS),1000) -from $$(date +%s)
 	go run ./internal/soak --duration $(or $(DURATION),10m) $(ARGS)

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"iter"
@@ -92,9 +93,15 @@ func (s *Set) Members(ctx context.Context) iter.Seq2[string, error] {
 					return
 				}
 			}
-			if after = r.GetMore(); len(after) == 0 {
+			more := r.GetMore()
+			switch {
+			case len(more) == 0:
+				return
+			case len(r.GetValues()) == 0 || bytes.Equal(more, after): // it would go on for ever
+				yield("", fmt.Errorf("%w: a page of %d elements that leads nowhere", ErrUnavailable, len(r.GetValues())))
 				return
 			}
+			after = more
 		}
 	}
 }

@@ -31,7 +31,7 @@ var fuzzKeys = struct{ counter, set, register string }{
 // fuzzOptions are those of a member in whom nothing is left to chance.
 func fuzzOptions(name string) Options {
 	o := testOptions(name)
-	o.Loops = 1
+	o.Loops, o.SessionPatience = 1, time.Millisecond
 	next := crdt.Actor(len(name)) << 32
 	o.NewActor = func() crdt.Actor { next++; return next }
 	o.Now = func() time.Time { return time.UnixMilli(1_700_000_000_000) }
@@ -220,6 +220,7 @@ func FuzzRequest(f *testing.F) {
 		{del(fuzzKeys.set, 0), add(fuzzKeys.set, "c"), del(fuzzKeys.register, crdt.TypeRegister)},
 	} {
 		f.Add(marshal(&pb.Request{Operations: ops}))
+		f.Add(marshal(&pb.Request{Operations: ops, After: crdt.VersionVector{2<<32 + 1: 2, 7: 1 << 60}.AppendTo(nil)}))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		survives(t, writes, len(b), func(m *member) {
