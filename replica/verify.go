@@ -111,6 +111,9 @@ func (in *inspection) endObject() error {
 // digests reads those of the leaves in [first, end).
 func (in *inspection) digests(first, end int) error {
 	return scanAll(in.snap, leafKey(in.shard, first), append(leafKey(in.shard, end-1), 0), func(key, value []byte, err error) error {
+		if len(key) != shardPrefixBytes+2 { // nothing here writes such a key
+			return fmt.Errorf("%w: a key of %d bytes among the digests of shard %d", store.ErrCorrupt, len(key), in.shard)
+		}
 		leaf := int(key[shardPrefixBytes])<<8 | int(key[shardPrefixBytes+1])
 		digest := merkle.Digest{}
 		if err == nil {

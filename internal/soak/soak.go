@@ -23,6 +23,8 @@ const (
 	// writePause is the time between two writes of a client: the disk has
 	// enough to do, and the members enough to disagree about.
 	writePause = 5 * time.Millisecond
+	// mostTold bounds how much of what is wrong is told one by one.
+	mostTold = 20
 )
 
 var regions = []string{"eu", "us", "ap"}
@@ -237,6 +239,9 @@ func (s *soak) check(records []*book.Record) error {
 	s.summary.Lost += len(wrong)
 	if records == nil {
 		s.records = append(s.records, s.book.Record(first))
+	}
+	if more := len(wrong) - mostTold; more > 0 {
+		wrong = append(wrong[:mostTold], fmt.Errorf("and %d more", more))
 	}
 	return errors.Join(wrong...)
 }
