@@ -16,9 +16,6 @@ var (
 	errPower  = errors.New("sim: the power is off")
 )
 
-// usualPace is what a commit takes at least.
-const usualPace = 300 * time.Microsecond
-
 // keptStates is how many of its last states a disk remembers, for a crash that
 // loses what was not synced.
 const keptStates = 12
@@ -55,7 +52,7 @@ type pending struct {
 
 // newDisk returns a disk with what a snapshot holds, empty if it is nil.
 func newDisk(c chance, content store.Snapshot) (*disk, error) {
-	d := &disk{Store: memstore.New(), chance: c, pace: usualPace, off: make(chan struct{})}
+	d := &disk{Store: memstore.New(), chance: c, pace: time.Millisecond, off: make(chan struct{})}
 	if content != nil {
 		var b store.Batch
 		err := content.Scan(nil, nil, func(key, value []byte) error {

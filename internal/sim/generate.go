@@ -12,10 +12,22 @@ import (
 	pb "github.com/atolldb/atoll/proto"
 )
 
+// style is what a schedule has most of. Styles take turns, seed by seed.
+type style uint64
+
+const (
+	mixed    style = iota
+	torn           // walks through much that differs, which do not come to their end
+	toggling       // few fields, added and removed all the time, on slow disks
+	crashing       // copies that lose what they had
+	styles
+)
+
 // generator draws a schedule.
 type generator struct {
 	*rand.Rand
 	schedule Schedule
+	style    style
 	span     time.Duration // of the schedule
 	keys     [][]string    // by shard
 	elements int           // of each set
@@ -25,22 +37,44 @@ type generator struct {
 // Generate returns the schedule of a seed.
 func Generate(seed uint64) Schedule {
 	g := &generator{Rand: rand.New(rand.NewPCG(seed, 0)), schedule: Schedule{Seed: seed}}
-	g.schedule.Shards = 1 + g.IntN(2)
-	g.span = time.Duration(4+g.IntN(8)) * time.Second
-	g.elements = 2 + g.IntN(1+g.IntN(60))
+	g.style = style(seed % uint64(styles))
+	g.span = time.Duration(4+g.IntN(6)) * time.Second
+	g.schedule.Shards, g.elements = 1+g.IntN(2), 2+g.IntN(20)
+	loss, late, keys := g.oneOf(0, 0, 50, 300), g.oneOf(0, 30, 300), 1+g.IntN(3)
+	switch g.style {
+	case torn:
+		g.schedule.Shards, g.elements, loss = 1, 40+g.IntN(80), g.oneOf(100, 300, 450)
+	case toggling:
+		g.schedule.Shards, g.elements, loss, keys, late = 1, 1+g.IntN(2), g.oneOf(0, 100), 1, 400
+	case crashing:
+		loss, late = g.oneOf(0, 20), 0
+	}
 	for shard := range g.schedule.Shards {
-		g.keys = append(g.keys, keysOf(shard, g.schedule.Shards, 1+g.IntN(3)))
+		g.keys = append(g.keys, keysOf(shard, g.schedule.Shards, keys))
 	}
 	g.schedule.Network = quality{
 		delay: g.upTo(40 * time.Millisecond), jitter: g.upTo(80 * time.Millisecond),
-		loss: g.oneOf(0, 0, 50, 300), twice: g.oneOf(0, 30, 200), late: g.oneOf(0, 30, 300),
+		loss: loss, twice: g.oneOf(0, 30, 200), late: late,
+	}
+	g.schedule.Walks = time.Duration(g.oneOf(300, 1000, 4000)) * time.Millisecond
+	switch g.style {
+	case torn:
+		g.schedule.Walks = 200 * time.Millisecond
+	case toggling:
+		g.schedule.Walks = 40 * time.Millisecond
 	}
 	g.members()
-	for n := 30 + g.IntN(100); n > 0; n-- {
+	for n := 40 + g.IntN(110); n > 0; n-- {
 		g.requests()
 	}
 	for n := g.IntN(10); n > 0; n-- {
-		g.fault()
+		g.fault(g.IntN(13))
+	}
+	for n := g.IntN(8); n > 0 && g.style == torn; n-- {
+		g.fault(0)
+	}
+	for n := g.IntN(16); n > 0 && g.style == crashing; n-- {
+		g.fault(g.oneOf(0, 0, 0, 3, 4, 12, 12, 12))
 	}
 	slices.SortStableFunc(g.schedule.Steps, func(a, b Step) int { return cmp.Compare(a.At, b.At) })
 	return g.schedule
@@ -69,7 +103,16 @@ func (g *generator) members() {
 		m := Member{
 			Name: fmt.Sprintf("%s%d", regions[i%3], i/3+1), Region: regions[i%3],
 			Volatile: g.IntN(4) == 0, LogLimit: g.oneOf(1, 3, 10, 1000),
+			Pace: time.Duration(g.oneOf(300, 300, 3000, 40_000)) * time.Microsecond,
 			Skew: g.upTo(10*time.Minute) - 5*time.Minute, Late: g.IntN(8) == 0,
+		}
+		switch g.style {
+		case torn:
+			m.LogLimit, m.Volatile = 1, g.IntN(2) == 0
+		case toggling:
+			m.LogLimit, m.Pace = g.oneOf(1, 3), time.Duration(g.oneOf(20, 60, 150))*time.Millisecond
+		case crashing:
+			m.Volatile = g.IntN(2) == 0
 		}
 		g.schedule.Members = append(g.schedule.Members, m)
 		if m.Late {
@@ -86,7 +129,12 @@ func (g *generator) member() int { return g.IntN(len(g.schedule.Members)) }
 func (g *generator) requests() {
 	at := g.upTo(g.span)
 	for n := g.oneOf(1, 1, 1, 4); n > 0; n-- {
-		s := Step{At: at + g.upTo(3*time.Millisecond), Kind: Ask, Member: g.member(), Shard: g.IntN(g.schedule.Shards)}
+		s := Step{At: at + g.upTo(3*time.Millisecond), Kind: Ask, Member: g.member(), Shard: g.IntN(g.schedule.Shards), N: g.oneOf(0, 0, 1, 2, 3)}
+		if s.N > 0 && g.IntN(2) == 0 {
+			s.Operations = append(s.Operations, g.read(s.Shard))
+			g.step(s)
+			continue
+		}
 		for n := g.oneOf(1, 1, 2, 4); n > 0; n-- {
 			s.Operations = append(s.Operations, g.operation(s.Shard))
 		}
@@ -94,9 +142,31 @@ func (g *generator) requests() {
 	}
 }
 
+func (g *generator) key(shard int) []byte { return []byte(g.keys[shard][g.IntN(len(g.keys[shard]))]) }
+
+func (g *generator) read(shard int) *pb.Operation {
+	op := &pb.Operation{Key: g.key(shard)}
+	switch g.IntN(3) {
+	case 0:
+		op.What = &pb.Operation_CounterGet{CounterGet: &pb.Empty{}}
+	case 1:
+		op.What = &pb.Operation_SetCard{SetCard: &pb.Empty{}}
+	default:
+		op.What = &pb.Operation_RegisterGet{RegisterGet: &pb.Empty{}}
+	}
+	return op
+}
+
 func (g *generator) operation(shard int) *pb.Operation {
-	op := &pb.Operation{Key: []byte(g.keys[shard][g.IntN(len(g.keys[shard]))])}
-	switch n := g.IntN(100); {
+	op := &pb.Operation{Key: g.key(shard)}
+	n := g.IntN(100)
+	switch {
+	case g.style == torn && n < 70:
+		n = 30 + n*42/70 // mostly sets
+	case g.style == toggling:
+		n = 8 + n*8/10
+	}
+	switch {
 	case n < 22:
 		op.What = &pb.Operation_CounterAdd{CounterAdd: int64(g.IntN(20) - 5)}
 	case n < 30:
@@ -125,14 +195,17 @@ func (g *generator) some() *pb.Elements {
 }
 
 // fault adds something that goes wrong for a while.
-func (g *generator) fault() {
+func (g *generator) fault(kind int) {
 	at, m, o := g.upTo(g.span), g.member(), g.member()
 	until := at + g.upTo(g.span/2)
+	if g.style == crashing {
+		until = at + g.upTo(time.Second)
+	}
 	during := func(from, to Kind) {
 		g.step(Step{At: at, Kind: from, Member: m, Other: o})
 		g.step(Step{At: until, Kind: to, Member: m, Other: o})
 	}
-	switch g.IntN(12) {
+	switch kind {
 	case 0, 1:
 		g.step(Step{At: at, Kind: Crash, Member: m, N: g.IntN(keptStates)})
 		g.step(Step{At: until, Kind: Start, Member: m})
@@ -143,6 +216,10 @@ func (g *generator) fault() {
 	case 4:
 		g.step(Step{At: at / 2, Kind: Backup, Member: m})
 		during(Restore, Start)
+	case 12:
+		g.step(Step{At: max(0, at-g.upTo(time.Second)), Kind: Backup, Member: m})
+		g.step(Step{At: at, Kind: Revert, Member: m})
+		g.step(Step{At: at + g.upTo(time.Second), Kind: Start, Member: m})
 	case 5:
 		during(Cut, Join)
 	case 6:

@@ -2,10 +2,12 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/atolldb/atoll/crdt"
 	"github.com/atolldb/atoll/internal/store"
 	pb "github.com/atolldb/atoll/proto"
 	"github.com/atolldb/atoll/transport"
@@ -35,6 +37,19 @@ func (t watched) Serve(pattern, group string, handle transport.Handler) (transpo
 	return t.end.Serve(pattern, group, handle)
 }
 
+// Subscribe implements transport.Transport.
+func (t watched) Subscribe(pattern string, handle func(transport.Message)) (transport.Subscription, error) {
+	if pattern == transport.AllDeltas {
+		receive := handle
+		handle = func(message transport.Message) {
+			if !t.member.isHeld() {
+				receive(message)
+			}
+		}
+	}
+	return t.end.Subscribe(pattern, handle)
+}
+
 // watch has the oracle see each request and its answer.
 func (m *member) watch(handle transport.Handler) transport.Handler {
 	return func(ctx context.Context, message transport.Message) ([]byte, error) {
@@ -42,6 +57,9 @@ func (m *member) watch(handle transport.Handler) transport.Handler {
 		var answered pb.Answer
 		if err := proto.Unmarshal(message.Data, &asked); err != nil {
 			m.world.fail("request: %v", err)
+		}
+		if m.isHeld() {
+			return nil, errors.New("sim: put back, and not met anybody yet")
 		}
 		r := m.arrived(message, asked.GetOperations())
 		data, err := handle(ctx, message)
@@ -52,6 +70,7 @@ func (m *member) watch(handle transport.Handler) transport.Handler {
 			m.world.fail("%s answers with %v", m.Name, err)
 		}
 		m.answered(r, &answered)
+		m.checkSession(r, asked.GetAfter(), &answered)
 		return data, err
 	}
 }
@@ -94,6 +113,17 @@ func adds(operations []*pb.Operation) bool {
 	return !slices.ContainsFunc(operations, func(op *pb.Operation) bool {
 		switch op.What.(type) {
 		case *pb.Operation_CounterAdd, *pb.Operation_SetAdd, *pb.Operation_RegisterSet:
+			return false
+		}
+		return true
+	})
+}
+
+// reads says that the operations change nothing.
+func reads(operations []*pb.Operation) bool {
+	return !slices.ContainsFunc(operations, func(op *pb.Operation) bool {
+		switch op.What.(type) {
+		case *pb.Operation_CounterGet, *pb.Operation_SetCard, *pb.Operation_RegisterGet:
 			return false
 		}
 		return true
@@ -194,8 +224,12 @@ func (m *member) log(shard int, value []byte, state *copyState, in groups) {
 func (m *member) compare(snap store.Snapshot, shard int, state *copyState) {
 	w, before := m.world, m.states[shard]
 	m.states[shard] = state
+	if was, ok := m.held[shard]; ok && state.actor != was {
+		delete(m.held, shard)
+	}
 	for _, f := range w.record.fields[shard] {
 		now := state.at(f.at)
+		w.checkCauses(m, f, before.at(f.at), now)
 		for actor, seq := range before.at(f.at) {
 			if now[actor] < seq {
 				w.failLocked("%s had heard %d:%d of %s and has forgotten it", m.Name, actor, seq, f.id.Object)
@@ -204,5 +238,20 @@ func (m *member) compare(snap store.Snapshot, shard int, state *copyState) {
 	}
 	if err := w.record.check(snap, shard, state); err != nil {
 		w.failLocked("%s, shard %d: %v", m.Name, shard, err)
+	}
+}
+
+// checkCauses checks that whoever has heard an event of a field has heard what
+// its writer knew of the field. w.mu is held.
+func (w *world) checkCauses(m *member, f *field, before, now crdt.VersionVector) {
+	for _, e := range f.events {
+		if !covers(now, e.Dot) || covers(before, e.Dot) {
+			continue
+		}
+		for actor, seq := range e.heard.at(f.at) {
+			if now[actor] < seq && actor != e.Dot.Actor {
+				w.failLocked("%s has heard %s of %s, and not %d:%d before it", m.Name, brief(e.Dot), f.id.Object, actor, seq)
+			}
+		}
 	}
 }

@@ -7,4 +7,6 @@ package sim
 const (
 	few      = 12
 	repeated = 2
+
+	underRace = true
 )

@@ -6,4 +6,6 @@ package sim
 const (
 	few      = 60
 	repeated = 8
+
+	underRace = false
 )

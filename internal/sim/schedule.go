@@ -15,6 +15,7 @@ type Schedule struct {
 	Seed    uint64
 	Shards  int
 	Members []Member
+	Walks   time.Duration // between two periodic walks
 	Network quality
 	Steps   []Step // in order of time
 }
@@ -25,6 +26,7 @@ type Member struct {
 	Volatile     bool // crashes lose its last commits
 	LogLimit     int
 	Skew         time.Duration // of its clock
+	Pace         time.Duration // that a commit takes at least
 	Late         bool          // it starts with a step
 }
 
@@ -40,7 +42,8 @@ const (
 	Start               // the member is started on its disk
 	Wipe                // the member crashes and its disk is lost
 	Backup              // the disk of the member is copied
-	Restore             // the member crashes and its disk becomes the copy
+	Restore             // the member crashes, its disk becomes the copy, and it is told so
+	Revert              // the same, but it is not told
 	Cut                 // nothing gets from the member to the other one
 	Join                // ends a cut
 	Worsen              // the way to the other one loses, repeats, and reorders
@@ -56,7 +59,7 @@ const (
 )
 
 var kindNames = [...]string{
-	"ask", "crash", "stop", "start", "wipe", "backup", "restore", "cut", "join", "worsen", "improve",
+	"ask", "crash", "stop", "start", "wipe", "backup", "restore", "revert", "cut", "join", "worsen", "improve",
 	"fill", "empty", "break", "mend", "slow", "hurry", "skew",
 }
 
@@ -68,7 +71,7 @@ type Step struct {
 	At            time.Duration
 	Kind          Kind
 	Member, Other int // indices of members; Ask: the region is Member's
-	N             int
+	N             int // Ask: the session, or 0 for none
 	Shard         int
 	Operations    []*pb.Operation
 }
@@ -82,7 +85,7 @@ func (s Step) text(members []Member) string {
 		for _, op := range s.Operations {
 			ops = append(ops, operationText(op))
 		}
-		return fmt.Sprintf("%-8s asks %d: %s", members[s.Member].Region, s.Shard, strings.Join(ops, ", "))
+		return fmt.Sprintf("%-8s session %d asks %d: %s", members[s.Member].Region, s.N, s.Shard, strings.Join(ops, ", "))
 	case Cut, Join, Worsen, Improve:
 		return fmt.Sprintf("%-8s %v to %s", name, s.Kind, members[s.Other].Name)
 	case Crash, Skew:
@@ -116,8 +119,9 @@ func operationText(op *pb.Operation) string {
 // String lists the schedule.
 func (s Schedule) String() string {
 	var b strings.Builder
+	fmt.Fprintf(&b, "%d shards, walks every %v, network %+v\n", s.Shards, s.Walks, s.Network)
 	for _, m := range s.Members {
-		fmt.Fprintf(&b, "%s in %s: log %d, clock %+v", m.Name, m.Region, m.LogLimit, m.Skew)
+		fmt.Fprintf(&b, "%s in %s: log %d, commits in %v, clock %+v", m.Name, m.Region, m.LogLimit, m.Pace, m.Skew)
 		if m.Volatile {
 			b.WriteString(", volatile")
 		}

@@ -12,14 +12,14 @@ import (
 )
 
 // settleWithin is how long a healed cluster may take to agree.
-const settleWithin = 4 * time.Minute
+const settleWithin = time.Minute
 
 // settle ends all faults, waits until all agree, and compares what they agree
 // on with the oracle.
 func (w *world) settle() {
 	w.network.heal()
 	for _, m := range w.members {
-		m.change(func(d *disk) { d.full, d.failing, d.pace = false, 0, usualPace })
+		m.change(func(d *disk) { d.full, d.failing, d.pace = false, 0, m.Pace })
 		time.Sleep(w.odd(time.Now()))
 		m.open()
 	}
@@ -48,6 +48,9 @@ func (w *world) settle() {
 		}
 	}
 	for _, m := range w.members {
+		if len(m.held) > 0 {
+			w.failLocked("%s has not noticed that its disk was put back: it goes on as %v", m.Name, m.held)
+		}
 		if err := w.final(m); err != nil {
 			w.failLocked("%s in the end: %v", m.Name, err)
 		}

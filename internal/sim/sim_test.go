@@ -12,6 +12,7 @@ import (
 var (
 	oneSeed = flag.Uint64("seed", 0, "the seed that TestSeed plays")
 	seeds   = flag.Uint64("seeds", 0, "how many seeds TestSeeds plays; 0: a few")
+	deep    = flag.Bool("deep", false, "look for the breaks that take many seeds, too")
 	from    = flag.Uint64("from", 1, "the first of them")
 )
 

@@ -20,6 +20,7 @@ type Stats struct {
 	Steps      [kinds]int
 	Messages   tally
 	Commits    diskTally
+	PutBack    int // members that had to notice that they were put back
 	MaybeLost  int // events, the last copy of which a fault may have taken
 	Settled    []time.Duration
 	Repairs    map[string]uint64
@@ -64,6 +65,7 @@ func (s *Stats) Add(o Stats) {
 	s.Messages.late += o.Messages.late
 	s.Commits.add(o.Commits)
 	s.MaybeLost += o.MaybeLost
+	s.PutBack += o.PutBack
 	s.Settled = append(s.Settled, o.Settled...)
 	s.count(o.Repairs)
 }
@@ -92,7 +94,7 @@ func (s Stats) String() string {
 			fmt.Fprintf(&b, " %v %d,", k, s.Steps[k])
 		}
 	}
-	fmt.Fprintf(&b, " events that may have been lost with their last copy %d\n", s.MaybeLost)
+	fmt.Fprintf(&b, " events that may have been lost with their last copy %d, members that went back unnoticed %d\n", s.MaybeLost, s.PutBack)
 	fmt.Fprintf(&b, "messages: %d, lost %d, twice %d, late %d\n", s.Messages.sent, s.Messages.lost, s.Messages.twice, s.Messages.late)
 	fmt.Fprintf(&b, "commits: %d, no space %d, failed %d, failed but applied %d\n", s.Commits.applied, s.Commits.refused, s.Commits.failed, s.Commits.unknown)
 	fmt.Fprintf(&b, "fetched events %d, walks %d, fields pulled %d, actors lost %d\n",

@@ -42,15 +42,18 @@ func (w *world) do(s Step) {
 		m.open()
 	case Wipe:
 		m.crash(0)
+		m.reverted = false
 		m.replace(nil)
 	case Backup:
 		m.backup = m.disk.Snapshot()
 	case Restore:
 		if m.backup != nil {
 			m.crash(0)
-			m.suspect = true
+			m.suspect, m.reverted = true, false
 			m.replace(m.backup)
 		}
+	case Revert:
+		m.revert()
 	case Cut, Join:
 		w.network.cut(way, s.Kind == Cut)
 	case Worsen:
@@ -66,7 +69,7 @@ func (w *world) do(s Step) {
 	case Slow:
 		m.change(func(d *disk) { d.pace = 150 * time.Millisecond })
 	case Hurry:
-		m.change(func(d *disk) { d.pace = usualPace })
+		m.change(func(d *disk) { d.pace = m.Pace })
 	case Skew:
 		up := m.replica != nil
 		m.stop() // time never runs backwards in a process: it measures intervals otherwise
@@ -86,8 +89,15 @@ func (m *member) change(f func(*disk)) {
 
 // ask has a client send a request to a region.
 func (w *world) ask(region string, s Step) {
-	w.next++
-	data, err := proto.Marshal(&pb.Request{Operations: s.Operations})
+	w.mu.Lock()
+	session := sessionShard{s.N, s.Shard}
+	request := &pb.Request{Operations: s.Operations}
+	if s.N > 0 && reads(s.Operations) {
+		// Writes do not wait: when a group takes them could not be told then.
+		request.After = w.sessions[session]
+	}
+	data, err := proto.Marshal(request)
+	w.mu.Unlock()
 	if err != nil {
 		w.fail("request: %v", err)
 		return
@@ -98,6 +108,13 @@ func (w *world) ask(region string, s Step) {
 		ctx, cancel := context.WithTimeout(context.Background(), clientPatience)
 		defer cancel()
 		// Whatever comes of it, the server's side of it is known: see watched.
-		_, _ = client.Request(ctx, transport.Requests(region, s.Shard), data)
+		data, err := client.Request(ctx, transport.Requests(region, s.Shard), data)
+		var a pb.Answer
+		if err != nil || s.N == 0 || proto.Unmarshal(data, &a) != nil || a.Error != nil {
+			return
+		}
+		w.mu.Lock()
+		w.sessions[session] = join(w.sessions[session], a.Vector)
+		w.mu.Unlock()
 	})
 }

@@ -16,7 +16,6 @@ import (
 const (
 	gossipInterval  = 200 * time.Millisecond
 	questionTimeout = 1_000_123_456 * time.Nanosecond // of ticks, no multiple
-	walkInterval    = 4 * time.Second
 	clientPatience  = 5 * time.Second
 )
 
@@ -32,11 +31,11 @@ type world struct {
 	start    time.Time
 	members  []*member
 	clients  sync.WaitGroup
-	next     int // number of the next request
 
 	mu       sync.Mutex // guards what follows, and the members' states
 	record   *record
 	requests []*request
+	sessions map[sessionShard][]byte // what they have seen: encoded vectors
 	outcome  Outcome
 	commits  uint64 // hash of all
 	losses   int    // events that may be gone for good
@@ -53,16 +52,18 @@ type Outcome struct {
 // member is one member, up or down.
 type member struct {
 	Member
-	world   *world
-	index   int
-	actors  uint64
-	skew    time.Duration
-	backup  store.Snapshot
-	suspect bool // its disk was put back: the next start must not go on under its actors
-	mood    func(*disk)
-	end     *end
-	disk    *disk
-	replica *replica.Replica // nil while down
+	world    *world
+	index    int
+	actors   uint64
+	skew     time.Duration
+	backup   store.Snapshot
+	reverted bool // its next start is on its backup, and nobody says so
+	suspect  bool // its disk was put back: the next start must not go on under its actors
+	mood     func(*disk)
+	held     map[int]crdt.Actor // shards that must notice that they were put back
+	end      *end
+	disk     *disk
+	replica  *replica.Replica // nil while down
 
 	// Guarded by world.mu.
 	states  []*copyState // on disk, by shard
@@ -75,6 +76,7 @@ func Run(s Schedule) *Outcome {
 	w := &world{
 		schedule: s, chance: chance(mix(s.Seed)), start: time.Now(), record: newRecord([32]byte{}),
 	}
+	w.sessions = map[sessionShard][]byte{}
 	w.network = newNetwork(w.chance, s.Network)
 	for i, m := range s.Members {
 		w.add(i, m)
@@ -131,7 +133,7 @@ func (w *world) note(m *member, format string, arguments ...any) {
 }
 
 func (w *world) add(i int, is Member) {
-	m := &member{Member: is, world: w, index: i, skew: is.Skew, mood: func(*disk) {}}
+	m := &member{Member: is, world: w, index: i, skew: is.Skew, mood: func(d *disk) { d.pace = is.Pace }}
 	for range w.schedule.Shards {
 		m.states = append(m.states, &copyState{spans: []crdt.Span{{Vector: crdt.VersionVector{}}}})
 	}
@@ -163,12 +165,15 @@ func (m *member) open() {
 	if m.replica != nil {
 		return
 	}
+	if m.reverted {
+		m.goBack()
+	}
 	w := m.world
 	r, err := replica.Open(replica.Options{
 		Cluster: "sim", Member: m.Name, Region: m.Region, Shards: w.schedule.Shards,
 		Volatile: m.Volatile || m.suspect, LogLimit: m.LogLimit, Loops: 1,
 		GossipInterval: gossipInterval, QuestionTimeout: questionTimeout,
-		AntiEntropy: antientropy.Config{WalkInterval: walkInterval},
+		AntiEntropy: antientropy.Config{WalkInterval: w.schedule.Walks},
 		Now:         func() time.Time { return time.Now().Add(m.skew) },
 		NewActor:    m.newActor,
 		Gather:      m.gather,
