@@ -206,14 +206,12 @@ func TestRepairOnAFailingDisk(t *testing.T) {
 				}
 				return faultstore.Fate(random.IntN(4))
 			})
-			us.Scrub()
-			us.Scrub()
-			eventually(t, "it is repaired", func() bool {
-				us.Scrub()
-				return us.Counters()["leaves_repaired"]+us.Counters()["headers_recounted"] > 0 && len(us.Status(false).Damages) == 0
-			})
+			for range 3 {
+				us.scrubbed()
+			}
 			us.disk.Store.(*faultstore.Store).OnCommit(nil)
 			us.scrubbed()
+			eventually(t, "it is repaired", func() bool { return len(us.Status(false).Damages) == 0 })
 			c.converge()
 			for _, m := range c.members {
 				m.wantAll(5)
