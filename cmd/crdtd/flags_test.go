@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"testing"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -40,6 +41,7 @@ var everything = server.Config{
 		"us": {"127.0.0.1:6", "127.0.0.1:7"}, "ap": {"127.0.0.1:8"},
 	},
 	Shards: 9, Secret: "s", Durability: "os", LogLimit: 10, GatewayAdvertise: "127.0.0.1:11",
+	ScrubInterval: 90 * time.Minute, ScrubRate: 12,
 }
 
 func TestFlags(t *testing.T) {
@@ -50,7 +52,9 @@ func TestFlags(t *testing.T) {
 		"--join", "127.0.0.1:4", "--join", "127.0.0.1:5",
 		"--peer", "us=127.0.0.1:6", "--peer", "us=127.0.0.1:7", "--peer", "ap=127.0.0.1:8",
 		"--shards", "9", "--secret", "s", "--durability", "os", "--log-limit", "10", "--gateway-advertise", "127.0.0.1:11",
+		"--scrub-interval", "1h30m", "--scrub-rate", "12",
 	), everything)
+	want(t, configFrom(t, "--scrub-interval", "0s"), server.Config{ScrubInterval: -1}) // never
 }
 
 func TestFileAndFlags(t *testing.T) {
@@ -65,6 +69,8 @@ shards = 9
 secret = "s"
 durability = "os"
 log_limit = 10
+scrub_interval = "1h30m"
+scrub_rate = 12
 gateway_advertise = "127.0.0.1:11"
 [listen]
 client = "127.0.0.1:1"
