@@ -95,6 +95,9 @@ var breaks = []breakage{
 			c.heard.Join(p.Lo, p.Hi, p.Heard)
 		}`},
 	}},
+	{"equal-stale", "whether a range is equal is asked in the step that joins", 1500, []patch{
+		{"replica/pull.go", `case own == theirs:`, `case own == theirs || !p.Complete && broken("equal-stale"):`},
+	}},
 	{"heard-on-disk", "what ranges ahead have heard is on disk", 20, []patch{
 		{"replica/shard.go", `heard.AppendTo(b)`, `func() []byte {
 		if broken("heard-on-disk") {
@@ -125,7 +128,7 @@ var breaks = []breakage{
 	if len(l.batch.Writes()) > 0 {`},
 	}},
 	{"reuse-volatile", "a copy that may have lost commits goes on under a new actor", 20, []patch{
-		{"replica/identity.go", `if found.Volatile || mine.Volatile {`, `if (found.Volatile || mine.Volatile) && !broken("reuse-volatile") {`},
+		{"replica/identity.go", `if found.Volatile || mine.Volatile || moved {`, `if (found.Volatile || mine.Volatile || moved) && !broken("reuse-volatile") {`},
 	}},
 	{"reuse-reverted", "a copy of which peers know more than itself becomes somebody new", 60, []patch{
 		{"replica/group.go", `if c.actor == 0 || d.Actor != c.actor {`, `if c.actor == 0 || d.Actor != c.actor || broken("reuse-reverted") {`},
