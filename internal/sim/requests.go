@@ -224,6 +224,9 @@ func (m *member) log(shard int, value []byte, state *copyState, in groups) {
 func (m *member) compare(snap store.Snapshot, shard int, state *copyState) {
 	w, before := m.world, m.states[shard]
 	m.states[shard] = state
+	if m.rotten[shard] {
+		return // it must be sound in the end
+	}
 	if was, ok := m.held[shard]; ok && state.actor != was {
 		delete(m.held, shard)
 	}

@@ -55,12 +55,13 @@ const (
 	Slow                // commits take long
 	Hurry               // ends that
 	Skew                // the member restarts with its clock N seconds ahead
+	Rot                 // a bit of a stored entry flips
 	kinds
 )
 
 var kindNames = [...]string{
 	"ask", "crash", "stop", "start", "wipe", "backup", "restore", "revert", "cut", "join", "worsen", "improve",
-	"fill", "empty", "break", "mend", "slow", "hurry", "skew",
+	"fill", "empty", "break", "mend", "slow", "hurry", "skew", "rot",
 }
 
 // String returns the kind as one word.
@@ -88,7 +89,7 @@ func (s Step) text(members []Member) string {
 		return fmt.Sprintf("%-8s session %d asks %d: %s", members[s.Member].Region, s.N, s.Shard, strings.Join(ops, ", "))
 	case Cut, Join, Worsen, Improve:
 		return fmt.Sprintf("%-8s %v to %s", name, s.Kind, members[s.Other].Name)
-	case Crash, Skew:
+	case Crash, Skew, Rot:
 		return fmt.Sprintf("%-8s %v %d", name, s.Kind, s.N)
 	}
 	return fmt.Sprintf("%-8s %v", name, s.Kind)

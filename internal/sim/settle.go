@@ -43,7 +43,7 @@ func (w *world) settle() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, e := range w.record.order {
-		if !e.lost && !covers(w.members[0].states[e.shard].everywhere(), e.Dot) {
+		if !e.lost && !w.members[0].anyRotten(e.shard) && !covers(w.members[0].states[e.shard].everywhere(), e.Dot) {
 			w.failLocked("the event %s is lost, which %s had committed", eventText(e.Event), e.writer)
 		}
 	}

@@ -54,6 +54,8 @@ func (w *world) do(s Step) {
 		}
 	case Revert:
 		m.revert()
+	case Rot:
+		m.rot(uint64(s.N))
 	case Cut, Join:
 		w.network.cut(way, s.Kind == Cut)
 	case Worsen:
