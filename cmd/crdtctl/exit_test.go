@@ -218,7 +218,7 @@ done
 	program.Env = append(os.Environ(), "PATH="+shell(t)+string(os.PathListSeparator)+os.Getenv("PATH"))
 	program.Stderr = os.Stderr
 	got, err := program.Output()
-	want := `: counter set register del status verify bench demo version completion
+	want := `: counter set register del status verify scrub bench demo version completion
 co: counter completion
 counter : incr get reset
 counter g: get
