@@ -20,6 +20,7 @@ type world struct {
 	info   *pb.ClusterInfo // nil: nobody answers
 	serves map[string]bool // regions
 	asked  []string        // subjects
+	fails  error           // of requests that are not for info; nil: as serves says
 }
 
 func (w *world) Request(ctx context.Context, subject string, _ []byte) ([]byte, error) {
@@ -29,6 +30,9 @@ func (w *world) Request(ctx context.Context, subject string, _ []byte) ([]byte, 
 			return silence(ctx)
 		}
 		return proto.Marshal(w.info)
+	}
+	if w.fails != nil {
+		return nil, w.fails
 	}
 	for region := range w.serves {
 		if transport.Match(transport.AllRequests(region), subject) {
@@ -81,6 +85,21 @@ func TestNearestRegion(t *testing.T) {
 		time.Sleep(surveyEvery)
 		add("info", "kv.us.0", "kv.ap.0")
 	})
+}
+
+// What may have been served in one region is not sent to another.
+func TestOneRegionOnly(t *testing.T) {
+	for _, err := range []error{transport.ErrInterrupted, transport.ErrClosed, transport.ErrTooLarge, errors.New("who knows")} {
+		w := &world{fails: err}
+		r := &remote{transport: w}
+		r.known.Store(&survey{[]string{"eu", "us"}, time.Now()})
+		if _, got := New(r, 1, 0).Counter("k").Add(t.Context(), 1); got == nil {
+			t.Errorf("%v: no error", err)
+		}
+		if !slices.Equal(w.asked, []string{"kv.eu.0"}) {
+			t.Errorf("after %v it asked %q", err, w.asked)
+		}
+	}
 }
 
 // While nobody says which regions there are, nothing is sent to any: that it

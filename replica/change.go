@@ -56,12 +56,27 @@ func (c *change) field(at crdt.Position) (*field, error) {
 		return f, nil
 	}
 	es, err := readField(c.group.snap, c.shard.index, at)
+	if err == nil {
+		err = c.heardOf(at, es)
+	}
 	if err != nil {
 		return nil, err
 	}
 	f := &field{es, es}
 	c.fields[at] = f
 	return f, nil
+}
+
+// heardOf says whether entries from disk are of events that were heard, as all
+// are unless the disk changed them. An event that builds on others would be
+// refused by every peer.
+func (c *change) heardOf(at crdt.Position, es crdt.Entries) error {
+	for _, e := range es {
+		if !c.shard.heard.At(at).Covers(e.Dot) {
+			return fmt.Errorf("%w: an entry of the event %s, which was never heard", store.ErrCorrupt, e.Dot)
+		}
+	}
+	return nil
 }
 
 // readField returns the entries of a field on disk, none if it is absent.
@@ -145,6 +160,9 @@ func (c *change) Visit(lo, hi crdt.Position, f func(crdt.Position, crdt.Entries)
 			}
 		}
 		es, err := decodeField(at, value)
+		if err == nil {
+			err = c.heardOf(at, es)
+		}
 		if err != nil {
 			return err
 		}

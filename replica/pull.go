@@ -64,8 +64,10 @@ func (g *group) joinPart(c *change, p antientropy.Part, result *joins) error {
 	}
 	switch spans := c.heard.Over(p.Lo, p.Hi); {
 	case own == theirs:
-		c.heard.Join(p.Lo, p.Hi, p.Heard)
-		c.touched = true
+		if slices.ContainsFunc(spans, func(s crdt.Span) bool { return !s.Vector.Dominates(p.Heard) }) {
+			c.heard.Join(p.Lo, p.Hi, p.Heard)
+			c.touched = true
+		}
 		return nil
 	case !p.Complete:
 		result.again = append(result.again, antientropy.Range{Lo: p.Lo, Hi: p.Hi, Digest: own})

@@ -253,11 +253,12 @@ func TestWritesDuringWalks(t *testing.T) {
 }
 
 // A copy that holds much where the peer holds little joins the peer's answer
-// in steps: what the answer adds up to is checked as a whole.
+// in steps, as it does not fit a batch: what the answer adds up to is checked as
+// a whole.
 func TestWalkToLittle(t *testing.T) {
 	c := newCluster(t, memnet.Options{})
 	eu, us := c.start("eu", shortLog), c.start("us", shortLog)
-	eu.fill("{h}s", names(4*maxStepSize/fieldSize, "e"))
+	eu.fill("{h}s", names(16*maxStepSize/fieldSize, "e"))
 	c.converge()
 	c.network.CutRegion("us")
 	eu.do(del("{h}s", 0))

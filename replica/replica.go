@@ -170,6 +170,9 @@ func (r *Replica) Do(ctx context.Context, shard int, request *proto.Request) (*p
 	if writes == 0 {
 		answer.Results = make([]*proto.Result, len(request.GetOperations()))
 	} else if answer.Results, err = r.write(ctx, s, request); err != nil {
+		if errors.Is(err, store.ErrCorrupt) {
+			r.suspect(s, suspicionPause)
+		}
 		return nil, err
 	}
 	if writes == len(answer.Results) {

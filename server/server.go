@@ -44,6 +44,11 @@ func Start(ctx context.Context, c Config, log *slog.Logger) (*Server, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
+	// First, so that a member that cannot serve leaves no directory behind that
+	// is bound to its settings.
+	if err := inUse(nats.CheckListen(c.network())); err != nil {
+		return nil, err
+	}
 	if err := c.prepareData(); err != nil {
 		return nil, err
 	}
@@ -73,20 +78,14 @@ func (s *Server) start(ctx context.Context, place func(bool) (string, error), lo
 		return err
 	}
 	s.replica = engine
-	s.network, err = nats.Start(ctx, nats.Options{
-		Region: c.Region, Name: c.Name,
-		ClientListen: c.Listen.Client, ClusterListen: c.Listen.Route, GatewayListen: c.Listen.Gateway,
-		GatewayAdvertise: c.GatewayAdvertise, Routes: c.Join, Gateways: c.Regions,
-		Logger: log, SolicitDelay: c.SolicitDelay,
-		Lost: func(reason string) {
-			log.Info("messages may have been lost", "reason", reason)
-			engine.Announce()
-		},
-	})
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("%w; stop who listens there, or choose another address", err)
+	options := c.network()
+	options.Logger = log
+	options.Lost = func(reason string) {
+		log.Info("messages may have been lost", "reason", reason)
+		engine.Announce()
 	}
-	if err != nil {
+	s.network, err = nats.Start(ctx, options)
+	if err = inUse(err); err != nil {
 		return err
 	}
 	if err := engine.Start(s.network); err != nil {
@@ -94,6 +93,23 @@ func (s *Server) start(ctx context.Context, place func(bool) (string, error), lo
 	}
 	s.tasks.Go(s.watchLinks)
 	return nil
+}
+
+// network returns what the configuration says of the network.
+func (c Config) network() nats.Options {
+	return nats.Options{
+		Region: c.Region, Name: c.Name,
+		ClientListen: c.Listen.Client, ClusterListen: c.Listen.Route, GatewayListen: c.Listen.Gateway,
+		GatewayAdvertise: c.GatewayAdvertise, Routes: c.Join, Gateways: c.Regions, SolicitDelay: c.SolicitDelay,
+	}
+}
+
+// inUse adds to an error what to do about a port that is taken.
+func inUse(err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%w; stop who listens there, or choose another address", err)
+	}
+	return err
 }
 
 // Close stops the member: it serves no more, ends what is under way, and

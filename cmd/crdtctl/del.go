@@ -7,6 +7,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/atolldb/atoll/client"
+	"github.com/atolldb/atoll/crdt"
 )
 
 func delCommand() *cli.Command {
@@ -17,6 +18,11 @@ func delCommand() *cli.Command {
 Keys are deleted one after the other. One that holds nothing is no error.`,
 		Before: takes(1, -1),
 		Action: func(c *cli.Context) error {
+			for _, key := range c.Args().Slice() { // all, before the first is gone
+				if err := (crdt.Object{Key: key, Type: crdt.TypeCounter}).Validate(); err != nil {
+					return usagef("deleting %.64q: %w", key, err)
+				}
+			}
 			return connected(c, func(ctx context.Context, cl *client.Client) error {
 				total := 0
 				for _, key := range c.Args().Slice() {

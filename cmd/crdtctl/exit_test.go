@@ -49,6 +49,13 @@ func TestLimits(t *testing.T) {
 	}
 	crdtctl(t, "", "register", "get", "r").wantLine(t, exitNo, `no register "r"`)
 
+	// A list of keys is refused as a whole.
+	crdtctl(t, "", "counter", "incr", "stays")
+	crdtctl(t, "", "del", "stays", "").wantLine(t, exitUsage, "the key is empty")
+	if o := crdtctl(t, "", "counter", "get", "stays"); o.stdout != "1\n" {
+		t.Errorf("after a delete that was refused: %+v", o)
+	}
+
 	most := strings.Repeat("v", 1<<20)
 	if o := crdtctl(t, most, "register", "set", "r", "-"); o.code != exitOK {
 		t.Errorf("the largest value: %+v", o)

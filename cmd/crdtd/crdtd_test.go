@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -236,8 +237,11 @@ func TestPortTaken(t *testing.T) {
 	address := taken.Addr().String()
 	for _, flag := range []string{"--listen", "--listen-route", "--listen-gateway"} {
 		t.Run(flag, func(t *testing.T) {
-			fails(t, exitFailure, []string{address, "already in use", "choose another"},
-				member(filepath.Join(t.TempDir(), "data"), flag, address)...)
+			data := filepath.Join(t.TempDir(), "data")
+			fails(t, exitFailure, []string{address, "already in use", "choose another"}, member(data, flag, address)...)
+			if _, err := os.Stat(data); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("it left its data directory behind: %v", err)
+			}
 		})
 	}
 }

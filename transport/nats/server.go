@@ -49,10 +49,7 @@ type Gateways struct {
 // first, it fails with the context's error.
 func Start(ctx context.Context, o Options) (*Server, error) {
 	o = o.withDefaults()
-	if err := o.validate(); err != nil {
-		return nil, err
-	}
-	if err := checkListen(o); err != nil {
+	if err := CheckListen(o); err != nil {
 		return nil, err
 	}
 	if o.SolicitDelay > 0 {
@@ -77,9 +74,14 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	return s, nil
 }
 
-// checkListen tries the listen addresses. The server would find out as well,
-// but not say which option is at fault.
-func checkListen(o Options) error {
+// CheckListen says what is wrong with the options, and tries the listen
+// addresses. The server would find out as well, but not say which option is at
+// fault.
+func CheckListen(o Options) error {
+	o = o.withDefaults()
+	if err := o.validate(); err != nil {
+		return err
+	}
 	for _, check := range []struct{ field, address string }{
 		{"ClientListen", o.ClientListen}, {"ClusterListen", o.ClusterListen}, {"GatewayListen", o.GatewayListen},
 	} {

@@ -48,6 +48,38 @@ func TestMerge(t *testing.T) {
 	}
 }
 
+// TestMergeFails: when the commit of a group fails, nobody in it is told that
+// it did not.
+func TestMergeFails(t *testing.T) {
+	s := openTest(t, Options{Dir: t.TempDir()})
+	defer s.Close()
+	s.leader <- struct{}{}
+	s.failed = errors.New("the disk is gone") // as the leader
+	const batches = 20
+	errs := make(chan error, batches)
+	for i := range batches {
+		go func() {
+			var b store.Batch
+			b.Put(fmt.Appendf(nil, "%d", i), nil)
+			errs <- s.Commit(&b)
+		}()
+	}
+	await(t, "all batches in the queue", func() bool {
+		s.queueMu.Lock()
+		defer s.queueMu.Unlock()
+		return len(s.queue) == batches
+	})
+	<-s.leader
+	for range batches {
+		if err := <-errs; !errors.Is(err, s.failed) {
+			t.Errorf("Commit: %v", err)
+		}
+	}
+	if n, err := countKeys(s); err != nil || n != 0 {
+		t.Errorf("%d keys, %v", n, err)
+	}
+}
+
 // TestMergeBound: a group is never larger than the largest batch, and batches
 // keep their order.
 func TestMergeBound(t *testing.T) {
