@@ -2,10 +2,12 @@ package replica
 
 import (
 	"bytes"
+	"errors"
 	"testing"
 
 	"github.com/atolldb/atoll/crdt"
 	"github.com/atolldb/atoll/internal/store"
+	"github.com/atolldb/atoll/transport/memnet"
 )
 
 // A sealed value is what was written under its key, or nothing: not with a bit
@@ -60,6 +62,46 @@ func TestDamagedLog(t *testing.T) {
 	for _, m := range []*member{eu, us, c.members[2]} {
 		m.rot(key, func(value []byte) []byte { return bytes.Replace(value, []byte("wrong"), []byte("right"), 1) })
 	}
+}
+
+// What a disk has made of an entry is not built upon: an event that removes what
+// was never there, every peer would refuse.
+func TestNothingIsBuiltOnRot(t *testing.T) {
+	c := newCluster(t, memnet.Options{})
+	eu := c.start("eu", nil)
+	eu.do(add("s", "e"))
+	shard := shardOf("s")
+	at := crdt.FieldID{Object: crdt.Object{Key: "s", Type: crdt.TypeSet}, Name: "e"}.Position()
+	key := entryKey(shard, at)
+	right := readRaw(t, eu, key)
+	entries, err := decodeField(at, right)
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries[0].Dot.Seq = 1000
+	eu.rot(key, func([]byte) []byte { return entries.AppendTo(nil) })
+	before := eu.State(shard)
+	if _, err := eu.try(remove("s", "e")); !errors.Is(err, ErrUnavailable) || !errors.Is(err, store.ErrCorrupt) {
+		t.Errorf("a removal: %v", err)
+	}
+	if now := eu.State(shard); !before.Vector.Dominates(now.Vector) {
+		t.Errorf("the vector went from %v to %v", before.Vector, now.Vector)
+	}
+	eventually(t, "the leaf is repaired from the log", func() bool {
+		answer, err := eu.try(remove("s", "e"))
+		return err == nil && answer.Results[0].Number == 1
+	})
+}
+
+func readRaw(t *testing.T, m *member, key []byte) []byte {
+	t.Helper()
+	snap := m.disk.Snapshot()
+	defer snap.Close()
+	value, err := snap.Get(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes.Clone(value)
 }
 
 // rot changes a value on the member's disk behind the back of its engine; nil
