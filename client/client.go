@@ -26,8 +26,8 @@ var (
 	// ErrNotFound says that a register has no value.
 	ErrNotFound = errors.New("not found")
 	// ErrUnreachable says that no member could be asked: none listens at the
-	// servers given, the connection is down, or none serves the key. Nothing
-	// was changed.
+	// servers given, the connection is down, none serves the key, or the context
+	// had ended already. Nothing was changed.
 	ErrUnreachable = errors.New("cluster unreachable")
 	// ErrBusy says that the member had too much to do. Nothing was changed.
 	ErrBusy = errors.New("member busy")
@@ -198,8 +198,8 @@ func (c *Client) do(ctx context.Context, key string, ops ...*pb.Operation) ([]*p
 	}
 	ctx, cancel := c.bound(ctx)
 	defer cancel()
-	if err := ctx.Err(); err != nil {
-		return nil, meaning(err)
+	if err := ctx.Err(); err != nil { // before anything was sent
+		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
 	shard := ring.Shard(key, c.shards)
 	request := &pb.Request{Operations: ops, After: c.session.after(shard)}

@@ -275,7 +275,7 @@ func contexts(t *testing.T, c *client.Client, key string) {
 	defer cancel()
 	for ctx, cause := range map[context.Context]error{canceled: context.Canceled, late: context.DeadlineExceeded} {
 		n, err := c.Counter(key).Add(ctx, 1)
-		want(t, "add", n, err, 0, client.ErrOutcomeUnknown)
+		want(t, "add", n, err, 0, client.ErrUnreachable)
 		want(t, "add", n, err, 0, cause)
 		_, err = c.Status(ctx, "", false)
 		want(t, "status", 0, err, 0, cause)
