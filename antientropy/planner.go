@@ -71,6 +71,14 @@ type Planner struct {
 	running map[int]bool // by shard
 	walked  []time.Time  // when each shard was last walked, or first seen
 	turn    int          // rotates periodic walks over the peers
+	ended   []ending     // since the last tick
+}
+
+// ending is that a task ended.
+type ending struct {
+	Task
+	Outcome
+	at time.Time
 }
 
 type peer struct {
@@ -108,6 +116,17 @@ func (p *Planner) Advertise(name string, rank, shard int, s State) {
 	}
 }
 
+// Forget takes in that a peer has no copy of a shard any more.
+func (p *Planner) Forget(name string, shard int) {
+	if known, ok := p.peers[name]; ok && shard >= 0 && shard < p.shards {
+		known.shards[shard] = advert{}
+	}
+}
+
+// ForgetPeer takes in that a peer is gone for good. Tasks with it that are under
+// way end as they do.
+func (p *Planner) ForgetPeer(name string) { delete(p.peers, name) }
+
 // Saw takes in that a peer has sent an event of a shard, and so has it.
 func (p *Planner) Saw(name string, shard int, d crdt.Dot) {
 	if a := p.advert(name, shard); a != nil && !a.state.Vector.Covers(d) {
@@ -140,8 +159,10 @@ func (p *Planner) advert(name string, shard int) *advert {
 	return &known.shards[shard]
 }
 
-// Tick returns the tasks to start now, given the states of the own copies.
+// Tick returns the tasks to start now, given the states of the own copies: of
+// shards without one, a state without a vector.
 func (p *Planner) Tick(now time.Time, own func(shard int) State) []Task {
+	p.settle()
 	var tasks []Task
 	for _, name := range p.byRank() {
 		known := p.peers[name]
@@ -153,7 +174,11 @@ func (p *Planner) Tick(now time.Time, own func(shard int) State) []Task {
 			if a.state.Vector == nil {
 				continue
 			}
-			kind, due := p.due(now, a, own(shard), shard)
+			mine := own(shard)
+			if mine.Vector == nil {
+				continue
+			}
+			kind, due := p.due(now, a, mine, shard)
 			if !due || p.running[shard] || len(p.running) >= p.config.MaxTasks {
 				continue
 			}
@@ -229,17 +254,36 @@ func (p *Planner) byRank() []string {
 	return names
 }
 
-// Done says how a task ended.
+// Done says how a task ended. The next tick goes by it.
 func (p *Planner) Done(t Task, now time.Time, o Outcome) {
-	delete(p.running, t.Shard)
-	known := p.peers[t.Peer]
-	if o.Err != nil {
-		known.pause = now.Add(p.config.Backoff << min(known.failures, 4))
+	p.ended = append(p.ended, ending{t, o, now})
+}
+
+// settle takes in how tasks ended: those that ended at one moment in the order
+// of their shards, whoever was the first to say so.
+func (p *Planner) settle() {
+	slices.SortFunc(p.ended, func(a, b ending) int {
+		return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.Shard, b.Shard))
+	})
+	for _, e := range p.ended {
+		p.end(e)
+	}
+	p.ended = p.ended[:0]
+}
+
+func (p *Planner) end(e ending) {
+	delete(p.running, e.Shard)
+	known, ok := p.peers[e.Peer]
+	if !ok {
+		return
+	}
+	if e.Err != nil {
+		known.pause = e.at.Add(p.config.Backoff << min(known.failures, 4))
 		known.failures++
 		return
 	}
 	known.failures = 0
-	a := &known.shards[t.Shard]
+	a := &known.shards[e.Shard]
 	a.behindSince = time.Time{}
-	a.walk = o.LogEnded
+	a.walk = e.LogEnded
 }

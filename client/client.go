@@ -6,13 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/atolldb/atoll/crdt"
 	"github.com/atolldb/atoll/internal/ring"
 	pb "github.com/atolldb/atoll/proto"
-	"github.com/atolldb/atoll/transport"
 	"github.com/atolldb/atoll/transport/nats"
 )
 
@@ -27,7 +25,8 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrUnreachable says that no member could be asked: none listens at the
 	// servers given, the connection is down, none serves the key, or the context
-	// had ended already. Nothing was changed.
+	// had ended already; or that what only reads got no answer before the context
+	// ended or the connection was lost. Nothing was changed.
 	ErrUnreachable = errors.New("cluster unreachable")
 	// ErrBusy says that the member had too much to do. Nothing was changed.
 	ErrBusy = errors.New("member busy")
@@ -39,8 +38,8 @@ var (
 	// ErrUnavailable says that the member's disk failed, or that its answer
 	// made no sense. It is not known whether a write was done.
 	ErrUnavailable = errors.New("member unavailable")
-	// ErrOutcomeUnknown says that no answer came before the context ended or
-	// the connection was lost. It is not known whether a write was done.
+	// ErrOutcomeUnknown says that a write got no answer before the context ended
+	// or the connection was lost. It is not known whether it was done.
 	ErrOutcomeUnknown = errors.New("outcome unknown")
 )
 
@@ -82,7 +81,8 @@ type Client struct {
 	shards  int
 	timeout time.Duration
 	close   func() error
-	session *session // nil: none
+	session *session        // nil: none
+	level   *pb.Consistency // nil: the default of the cluster
 }
 
 // Asker serves requests: a member in the same process, or the network.
@@ -105,30 +105,16 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 	r := &remote{}
 	conn, err := nats.Dial(ctx, o.Servers, nats.DialOptions{Name: o.Name, Lost: r.moved})
 	if err != nil {
-		return nil, unconnected(err)
+		return nil, unconnected(o.Servers, err)
 	}
 	r.transport = conn
 	info, err := r.info(ctx)
 	if err != nil {
-		return nil, errors.Join(unconnected(err), r.close())
+		return nil, errors.Join(unconnected(o.Servers, err), r.close())
 	}
 	c := New(r, int(info.GetShards()), timeout)
 	c.close = r.close
 	return c, nil
-}
-
-// unconnected says what a failed attempt to connect means: that nobody
-// answered, or that the addresses are none.
-func unconnected(err error) error {
-	for _, nobody := range []error{
-		transport.ErrUnreachable, transport.ErrNoResponders, transport.ErrBusy, transport.ErrInterrupted,
-		context.DeadlineExceeded, context.Canceled, ErrUnavailable,
-	} {
-		if errors.Is(err, nobody) {
-			return fmt.Errorf("%w: %w", ErrUnreachable, err)
-		}
-	}
-	return fmt.Errorf("%w: %s", ErrInvalid, strings.TrimPrefix(err.Error(), "nats: "))
 }
 
 // New returns a client of whoever answers; timeout is as in Options. Programs
@@ -137,8 +123,8 @@ func New(a Asker, shards int, timeout time.Duration) *Client {
 	return &Client{ask: a, shards: shards, timeout: cmp.Or(timeout, defaultTimeout), close: func() error { return nil }}
 }
 
-// Close disconnects. What is under way fails with ErrOutcomeUnknown, what
-// comes after it with ErrUnreachable.
+// Close disconnects. Writes that are under way fail with ErrOutcomeUnknown, all
+// else, and what comes after it, with ErrUnreachable.
 func (c *Client) Close() error { return c.close() }
 
 // Shards returns the number of shards of the cluster.
@@ -193,6 +179,11 @@ func (c *Client) one(ctx context.Context, key string, op *pb.Operation) (*pb.Res
 
 // do does operations on a key, all of them or none.
 func (c *Client) do(ctx context.Context, key string, ops ...*pb.Operation) ([]*pb.Result, error) {
+	return c.once(ctx, nil, key, ops...)
+}
+
+// once does operations under an id, if there is one.
+func (c *Client) once(ctx context.Context, id []byte, key string, ops ...*pb.Operation) ([]*pb.Result, error) {
 	for _, op := range ops {
 		op.Key = []byte(key)
 	}
@@ -202,16 +193,19 @@ func (c *Client) do(ctx context.Context, key string, ops ...*pb.Operation) ([]*p
 		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
 	shard := ring.Shard(key, c.shards)
-	request := &pb.Request{Operations: ops, After: c.session.after(shard)}
+	request := &pb.Request{
+		Operations: ops, Operation: id, After: c.session.after(shard), Consistency: c.level, PatienceMs: patience(ctx),
+	}
+	call := callOf(ctx, "", onlyReads(request))
 	answer, err := c.ask.Do(ctx, shard, request)
-	for err == nil && answer.GetError().GetCode() == pb.Error_BEHIND && !endsSoon(ctx) {
+	for err == nil && isPassing(answer.GetError()) && !endsSoon(ctx) {
 		time.Sleep(retryPause)
 		answer, err = c.ask.Do(ctx, shard, request)
 	}
 	if err != nil {
-		return nil, meaning(err)
+		return nil, call.meaning(err)
 	}
-	if err := refusal(ctx, answer.GetError()); err != nil {
+	if err := call.refusal(ctx, answer.GetError()); err != nil {
 		return nil, err
 	}
 	if n := len(answer.GetResults()); n != len(ops) {
@@ -223,6 +217,11 @@ func (c *Client) do(ctx context.Context, key string, ops ...*pb.Operation) ([]*p
 	return answer.GetResults(), nil
 }
 
+// isPassing says of a refusal that it will not last.
+func isPassing(e *pb.Error) bool {
+	return e.GetCode() == pb.Error_BEHIND || e.GetCode() == pb.Error_NOT_OWNER
+}
+
 // endsSoon says that there is no time for a member to wait for a session once more.
 func endsSoon(ctx context.Context) bool {
 	deadline, _ := ctx.Deadline() // bound has seen to it
@@ -230,20 +229,22 @@ func endsSoon(ctx context.Context) bool {
 }
 
 // refusal returns the error that an answer carries.
-func refusal(ctx context.Context, e *pb.Error) error {
+func (c call) refusal(ctx context.Context, e *pb.Error) error {
 	if e == nil {
 		return nil
 	}
 	kind := map[pb.Error_Code]error{
 		pb.Error_INVALID: ErrInvalid, pb.Error_WRONG_SHARD: ErrInvalid, pb.Error_OVERFLOW: ErrOverflow,
-		pb.Error_BUSY: ErrBusy, pb.Error_UNAVAILABLE: ErrUnavailable, pb.Error_BEHIND: ErrBehind,
-		pb.Error_NO_SPACE: ErrNoSpace,
+		pb.Error_BUSY: ErrBusy, pb.Error_UNAVAILABLE: ErrUnavailable, pb.Error_BEHIND: ErrBehind, pb.Error_NOT_ENOUGH: ErrNotEnough,
+		pb.Error_NO_SPACE: ErrNoSpace, pb.Error_NOT_OWNER: ErrUnreachable, pb.Error_NOT_REMEMBERED: ErrNotRemembered,
 	}[e.GetCode()]
 	switch {
 	case kind != nil:
 		return &Error{kind, e.GetText()}
 	case ctx.Err() != nil: // a member in this process saw the context end
-		return meaning(ctx.Err())
+		return c.meaning(ctx.Err())
+	case c.reads:
+		return &Error{ErrUnreachable, e.GetText()}
 	}
 	return &Error{ErrOutcomeUnknown, e.GetText()}
 }
@@ -259,25 +260,3 @@ func (e *Error) Error() string { return e.text }
 
 // Unwrap returns one of the package's errors.
 func (e *Error) Unwrap() error { return e.kind }
-
-// meaning says what an error of the transport means to a caller.
-func meaning(err error) error {
-	var kind error
-	switch {
-	case errors.Is(err, ErrUnreachable), errors.Is(err, ErrUnavailable):
-		return err
-	case errors.Is(err, transport.ErrNoResponders), errors.Is(err, transport.ErrUnreachable):
-		kind = ErrUnreachable
-	case errors.Is(err, transport.ErrTooLarge), errors.Is(err, transport.ErrBadSubject):
-		kind = ErrInvalid
-	case errors.Is(err, transport.ErrBusy):
-		kind = ErrBusy
-	case errors.Is(err, transport.ErrInterrupted), errors.Is(err, transport.ErrClosed),
-		errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		// The connection may have been lost while a member was at work.
-		kind = ErrOutcomeUnknown
-	default:
-		kind = ErrUnavailable
-	}
-	return fmt.Errorf("%w: %w", kind, err)
-}

@@ -310,7 +310,7 @@ func statusAndVerify(t *testing.T, c *client.Client, key string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if status.GetMember() != "eu" || status.GetRegion() != "eu" || len(status.GetShards()) != 8 || c.Shards() != 8 {
+	if status.GetMember() != "eu" || status.GetRegion() != "eu" || len(status.GetShards()) != 9 || c.Shards() != 8 {
 		t.Errorf("status %v of %d shards", status, c.Shards())
 	}
 	looks := 0

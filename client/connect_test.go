@@ -54,9 +54,10 @@ func TestConnectFails(t *testing.T) {
 		"no servers":       {client.Options{}, client.ErrInvalid, "it takes the host:port of a member"},
 		"no port":          {client.Options{Servers: []string{"localhost"}}, client.ErrInvalid, `"localhost" is not host:port`},
 		"negative timeout": {client.Options{Servers: []string{"a:1"}, Timeout: -1}, client.ErrInvalid, "timeout"},
-		"nobody there":     {client.Options{Servers: []string{nobody(t)}}, client.ErrUnreachable, "127.0.0.1:"},
+		"nobody there":     {client.Options{Servers: []string{nobody(t)}}, client.ErrUnreachable, "unreachable: no member answers at 127.0.0.1:"},
 		"nobody answers":   {client.Options{Servers: []string{mute(t)}, Timeout: 50 * time.Millisecond}, client.ErrUnreachable, "127.0.0.1:"},
-		"not a member":     {client.Options{Servers: []string{stranger(t)}}, client.ErrUnreachable, "nobody serves"},
+		"not a member":     {client.Options{Servers: []string{stranger(t)}}, client.ErrUnreachable, "listens there has no member"},
+		"no such name":     {client.Options{Servers: []string{"no..name:4222"}}, client.ErrUnreachable, `; the name "no..name" cannot be resolved`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, err := client.Connect(t.Context(), test.options)
@@ -72,10 +73,12 @@ func TestConnectFails(t *testing.T) {
 	}
 }
 
-// The first server that is up serves.
+// The first server that answers serves.
 func TestConnectTriesAllServers(t *testing.T) {
 	member := startMember(t)
-	c, err := client.Connect(t.Context(), client.Options{Servers: []string{nobody(t), member.Addresses().Client}})
+	c, err := client.Connect(t.Context(), client.Options{
+		Servers: []string{nobody(t), mute(t), member.Addresses().Client}, Timeout: 4 * time.Second,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,6 +24,7 @@
 // without a deadline it ends after Options.Timeout. Errors can be matched with
 // errors.Is: ErrInvalid and its like were refused and changed nothing; after
 // ErrOutcomeUnknown and ErrUnavailable a write may have been done or not. Sets
-// and registers can simply be written again then; a counter cannot be sure.
-// Requests that surely were not served are sent again, for about half a second.
+// and registers can simply be written again then, and a counter with AddOnce. Requests
+// that surely were not served are sent again, for about half a second; increments
+// are under an id and are sent again until there is an answer.
 package client

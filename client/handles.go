@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"strings"
@@ -24,8 +25,17 @@ type Counter struct {
 func (c *Client) Counter(key string) *Counter { return &Counter{c, key} }
 
 // Add adds k, which may be negative, and returns the value after, as the
-// region sees it.
+// region sees it. Where an answer does not come it is sent again under the same id,
+// to other members, too, and counts once. If ctx ends first the outcome is unknown:
+// who wants to go on trying takes AddOnce. Where ids cannot be remembered it is sent
+// without one, once.
 func (c *Counter) Add(ctx context.Context, k int64) (int64, error) {
+	ctx, cancel := c.client.bound(ctx)
+	defer cancel()
+	n, err := c.AddOnce(ctx, NewOperationID(), k)
+	if !errors.Is(err, ErrNotRemembered) {
+		return n, err
+	}
 	r, err := c.client.one(ctx, c.key, &pb.Operation{What: &pb.Operation_CounterAdd{CounterAdd: k}})
 	return r.GetNumber(), err
 }

@@ -87,13 +87,14 @@ func TestNearestRegion(t *testing.T) {
 	})
 }
 
-// What may have been served in one region is not sent to another.
+// What may have been served in one region is not sent to another, unless it has an
+// id.
 func TestOneRegionOnly(t *testing.T) {
 	for _, err := range []error{transport.ErrInterrupted, transport.ErrClosed, transport.ErrTooLarge, errors.New("who knows")} {
 		w := &world{fails: err}
 		r := &remote{transport: w}
-		r.known.Store(&survey{[]string{"eu", "us"}, time.Now()})
-		if _, got := New(r, 1, 0).Counter("k").Add(t.Context(), 1); got == nil {
+		r.known.Store(&survey{regions: []string{"eu", "us"}, when: time.Now()})
+		if got := New(r, 1, 0).Register("k").Set(t.Context(), nil); got == nil {
 			t.Errorf("%v: no error", err)
 		}
 		if !slices.Equal(w.asked, []string{"kv.eu.0"}) {

@@ -38,7 +38,8 @@ type remote struct {
 
 // survey is what a member said of the regions.
 type survey struct {
-	regions []string // the nearest first
+	regions []string       // the nearest first
+	level   pb.Consistency // of requests that name none
 	when    time.Time
 }
 
@@ -52,7 +53,8 @@ func (r *remote) close() error {
 func (r *remote) moved(string) { r.known.Store(nil) }
 
 // Do asks the nearest region that has an owner of the shard. Only one region
-// serves a subject, so that nothing is served twice.
+// serves a subject, so that nothing is served twice. An operation with an id is
+// sent again where there is no answer.
 func (r *remote) Do(ctx context.Context, shard int, request *pb.Request) (*pb.Answer, error) {
 	where := func(ctx context.Context) ([]string, error) {
 		regions, err := r.regions(ctx)
@@ -63,11 +65,66 @@ func (r *remote) Do(ctx context.Context, shard int, request *pb.Request) (*pb.An
 		return subjects, err
 	}
 	send := r.request
-	if onlyReads(request) {
+	if onlyReads(request) && !r.waits(request) {
 		send = r.look
 	}
 	var answer pb.Answer
-	return &answer, send(ctx, where, request, &answer)
+	var err error
+	if len(request.GetOperation()) > 0 {
+		err = r.insist(ctx, where, request, &answer)
+	} else {
+		err = send(ctx, where, request, &answer)
+	}
+	if errors.Is(err, transport.ErrNoResponders) && takesHints(request) && !r.waits(request) {
+		err = r.hint(ctx, shard, request, &answer, err)
+	}
+	return &answer, err
+}
+
+// waits says whether a request takes as long as it waits for other owners.
+func (r *remote) waits(request *pb.Request) bool {
+	if known := r.known.Load(); request.Consistency == nil && known != nil {
+		return known.level != pb.Consistency_ONE
+	}
+	return request.GetConsistency() != pb.Consistency_ONE
+}
+
+// hint has any member take a write, the nearest first, as no owner is there. If
+// there is none either, the error is as it was.
+func (r *remote) hint(ctx context.Context, shard int, request *pb.Request, answer *pb.Answer, nobody error) error {
+	data, err := proto.Marshal(request)
+	if err != nil {
+		return err
+	}
+	regions, err := r.regions(ctx)
+	if err != nil {
+		return nobody
+	}
+	subjects := make([]string, len(regions))
+	for i, region := range regions {
+		subjects[i] = transport.Fallback(region, shard)
+	}
+	reply, err := r.first(ctx, subjects, data)
+	switch {
+	case errors.Is(err, transport.ErrNoResponders):
+		return nobody
+	case err != nil:
+		return err
+	}
+	return proto.Unmarshal(reply, answer)
+}
+
+// takesHints says whether a request can be done by a member that knows nothing
+// of the objects.
+func takesHints(request *pb.Request) bool {
+	for _, op := range request.GetOperations() {
+		switch op.GetWhat().(type) {
+		case *pb.Operation_CounterAdd, *pb.Operation_SetAdd, *pb.Operation_RegisterSet:
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 // onlyReads says whether a request can be repeated without a thought.
@@ -102,7 +159,10 @@ func (r *remote) regions(ctx context.Context) ([]string, error) {
 	case known != nil:
 		return known.regions, nil
 	}
-	return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
+	if err = (call{reads: true}).meaning(err); !errors.Is(err, ErrUnreachable) {
+		err = fmt.Errorf("%w: %w", ErrUnreachable, err)
+	}
+	return nil, err
 }
 
 // Ask finds out who is there if any member will do: it may be another one
@@ -134,7 +194,7 @@ func (r *remote) info(ctx context.Context) (*pb.ClusterInfo, error) {
 			return nil, fmt.Errorf("%w: a region named %.64q", ErrUnavailable, region)
 		}
 	}
-	r.known.Store(&survey{regions, time.Now()})
+	r.known.Store(&survey{regions, info.GetConsistency(), time.Now()})
 	return &info, nil
 }
 
@@ -172,7 +232,7 @@ func (r *remote) request(ctx context.Context, where subjects, question, answer p
 	}
 	for try, pause := 0, retryPause; ; try, pause = try+1, 2*pause {
 		if r.closed.Load() {
-			return fmt.Errorf("%w: %w", ErrUnreachable, transport.ErrClosed)
+			return &failure{ErrUnreachable, "the client is closed", transport.ErrClosed}
 		}
 		subjects, err := where(ctx)
 		if err != nil {
@@ -182,8 +242,7 @@ func (r *remote) request(ctx context.Context, where subjects, question, answer p
 		if err == nil {
 			return proto.Unmarshal(reply, answer)
 		}
-		again := errors.Is(err, transport.ErrNoResponders) || errors.Is(err, transport.ErrUnreachable) || errors.Is(err, transport.ErrBusy)
-		if !again || try == retries {
+		if !isUnserved(err) || try == retries {
 			return err
 		}
 		select {
@@ -192,6 +251,11 @@ func (r *remote) request(ctx context.Context, where subjects, question, answer p
 			return err
 		}
 	}
+}
+
+// isUnserved says of an error that surely nothing was done.
+func isUnserved(err error) bool {
+	return errors.Is(err, transport.ErrNoResponders) || errors.Is(err, transport.ErrUnreachable) || errors.Is(err, transport.ErrBusy)
 }
 
 // first returns the answer from the first of the subjects that is served.

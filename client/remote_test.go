@@ -45,7 +45,7 @@ func silence(ctx context.Context) ([]byte, error) {
 
 func (s *script) client(timeout time.Duration) *Client {
 	r := &remote{transport: s}
-	r.known.Store(&survey{[]string{"eu"}, time.Now()})
+	r.known.Store(&survey{regions: []string{"eu"}, when: time.Now()})
 	return New(r, 8, timeout)
 }
 
@@ -63,7 +63,7 @@ func TestRequestIsSentAgain(t *testing.T) {
 		"at once":          {[]func(context.Context) ([]byte, error){seven}, 1, 0, nil},
 		"nobody, then one": {[]func(context.Context) ([]byte, error){fails(transport.ErrNoResponders), fails(transport.ErrNoResponders), seven}, 3, 30 * time.Millisecond, nil},
 		"busy, then not":   {[]func(context.Context) ([]byte, error){fails(transport.ErrBusy), seven}, 2, 10 * time.Millisecond, nil},
-		"nobody":           {[]func(context.Context) ([]byte, error){fails(transport.ErrNoResponders)}, 7, 630 * time.Millisecond, ErrUnreachable},
+		"nobody":           {[]func(context.Context) ([]byte, error){fails(transport.ErrNoResponders)}, 8, 630 * time.Millisecond, ErrUnreachable},
 		"busy":             {[]func(context.Context) ([]byte, error){fails(transport.ErrBusy)}, 7, 630 * time.Millisecond, ErrBusy},
 		"not connected":    {[]func(context.Context) ([]byte, error){fails(transport.ErrUnreachable)}, 7, 630 * time.Millisecond, ErrUnreachable},
 		"connection lost":  {[]func(context.Context) ([]byte, error){fails(transport.ErrInterrupted)}, 1, 0, ErrOutcomeUnknown},
@@ -76,9 +76,8 @@ func TestRequestIsSentAgain(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := &script{answers: test.answers}
 				began := time.Now()
-				n, err := s.client(3*time.Second).Counter("k").Add(context.Background(), 7)
-				if !errors.Is(err, test.kind) || test.kind == nil && (err != nil || n != 7) {
-					t.Errorf("%d, %v; want %v", n, err, test.kind)
+				if err := s.client(3*time.Second).Register("k").Set(context.Background(), nil); !errors.Is(err, test.kind) {
+					t.Errorf("%v; want %v", err, test.kind)
 				}
 				if took := time.Since(began); s.asked != test.asked || took != test.took {
 					t.Errorf("asked %d times in %v; want %d in %v", s.asked, took, test.asked, test.took)
@@ -98,7 +97,7 @@ func TestLostQuestion(t *testing.T) {
 	}{
 		"read": {func(c *Client) error { _, err := c.Counter("k").Value(context.Background()); return err }, 3, 2 * time.Second, nil},
 		"write": {
-			func(c *Client) error { _, err := c.Counter("k").Add(context.Background(), 1); return err },
+			func(c *Client) error { return c.Register("k").Set(context.Background(), nil) },
 			1, 5 * time.Second, ErrOutcomeUnknown,
 		},
 	} {
@@ -175,14 +174,19 @@ func TestAnswers(t *testing.T) {
 		"busy":            {refuses(pb.Error_BUSY), ErrBusy},
 		"full":            {refuses(pb.Error_NO_SPACE), ErrNoSpace},
 		"unavailable":     {refuses(pb.Error_UNAVAILABLE), ErrUnavailable},
-		"unknown":         {refuses(pb.Error_UNKNOWN), ErrOutcomeUnknown},
-		"a code to come":  {refuses(99), ErrOutcomeUnknown},
+		"unknown":         {refuses(pb.Error_UNKNOWN), ErrUnreachable},
+		"a code to come":  {refuses(99), ErrUnreachable},
 		"nothing":         {says(&pb.Answer{}), ErrUnavailable},
 		"too much":        {says(&pb.Answer{Results: []*pb.Result{{}, {}}}), ErrUnavailable},
 		"not an answer":   {func(context.Context) ([]byte, error) { return []byte("\xff\xff"), nil }, ErrUnavailable},
 		"an empty result": {says(&pb.Answer{Results: []*pb.Result{{}}}), nil},
 	} {
 		s := &script{answers: []func(context.Context) ([]byte, error){test.answer}}
+		if test.kind == ErrUnreachable { // of a write it is not known
+			if _, err := s.client(time.Second).Counter("k").Add(t.Context(), 1); !errors.Is(err, ErrOutcomeUnknown) {
+				t.Errorf("%s: a write: %v; want ErrOutcomeUnknown", name, err)
+			}
+		}
 		_, err := s.client(time.Second).Counter("k").Value(t.Context())
 		if !errors.Is(err, test.kind) || test.kind == nil && err != nil {
 			t.Errorf("%s: %v; want %v", name, err, test.kind)
@@ -198,4 +202,66 @@ func TestAnswers(t *testing.T) {
 			t.Errorf("info of %s: %v", name, err)
 		}
 	}
+}
+
+// A failure is told in words of this package, not in those of the transport,
+// and of what only reads it is known that nothing was changed.
+func TestFailuresInWords(t *testing.T) {
+	status := func(c *Client) error { _, err := c.Status(context.Background(), "us", false); return err }
+	scrub := func(c *Client) error { _, err := c.Scrub(context.Background(), "us"); return err }
+	start := func(c *Client) error { _, err := c.StartScrub(context.Background(), "us", true); return err }
+	read := func(c *Client) error { _, err := c.Counter("k").Value(context.Background()); return err }
+	write := func(c *Client) error { return c.Register("k").Set(context.Background(), nil) }
+	for name, test := range map[string]struct {
+		call   func(*Client) error
+		answer func(context.Context) ([]byte, error)
+		cause  error
+		kind   error
+		words  string
+	}{
+		"silent member":    {status, silence, context.DeadlineExceeded, ErrUnreachable, "member us did not answer within 3s"},
+		"silent scrub":     {scrub, silence, context.DeadlineExceeded, ErrUnreachable, "member us did not answer within 3s"},
+		"start of a scrub": {start, silence, context.DeadlineExceeded, ErrOutcomeUnknown, "member us did not answer within 3s"},
+		"silent read":      {read, silence, context.DeadlineExceeded, ErrUnreachable, "no member answered within 3s"},
+		"silent write":     {write, silence, context.DeadlineExceeded, ErrOutcomeUnknown, "no member answered within 3s"},
+		"no such member":   {status, fails(transport.ErrNoResponders), transport.ErrNoResponders, ErrUnreachable, "member us does not answer"},
+		"nobody":           {write, fails(transport.ErrNoResponders), transport.ErrNoResponders, ErrUnreachable, "no member answers"},
+		"no connection":    {write, fails(transport.ErrUnreachable), transport.ErrUnreachable, ErrUnreachable, "not connected to any member"},
+		"lost by a read":   {read, fails(transport.ErrInterrupted), transport.ErrInterrupted, ErrUnreachable, "the connection was lost before the answer came"},
+		"lost by a write":  {write, fails(transport.ErrInterrupted), transport.ErrInterrupted, ErrOutcomeUnknown, "the connection was lost before the answer came"},
+		"closed meanwhile": {read, fails(transport.ErrClosed), transport.ErrClosed, ErrUnreachable, "the client was closed before the answer came"},
+		"busy":             {read, fails(transport.ErrBusy), transport.ErrBusy, ErrBusy, "it has too many requests under way"},
+		"too large":        {write, fails(transport.ErrTooLarge), transport.ErrTooLarge, ErrInvalid, "too large for one message, which has up to 4 MiB; send it in parts"},
+		"too much to read": {read, fails(transport.ErrTooLarge), transport.ErrTooLarge, ErrInvalid, "too large for one message, which has up to 4 MiB; ask for less at once"},
+		"bad name":         {status, fails(transport.ErrBadSubject), transport.ErrBadSubject, ErrInvalid, `no member can be named "us"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &script{answers: []func(context.Context) ([]byte, error){test.answer}}
+				err := test.call(s.client(3 * time.Second))
+				if !errors.Is(err, test.kind) || !errors.Is(err, test.cause) {
+					t.Errorf("%v; want %v and %v", err, test.kind, test.cause)
+				}
+				if want := test.kind.Error() + ": " + test.words; err.Error() != want {
+					t.Errorf("%q; want %q", err, want)
+				}
+			})
+		})
+	}
+	// What a member's handler says comes through, without where it was said.
+	err := (call{}).meaning(fmt.Errorf("request %q: %w", "kv.eu.3", errors.New("who knows")))
+	if !errors.Is(err, ErrUnavailable) || err.Error() != "member unavailable: who knows" {
+		t.Errorf("a handler that failed: %v", err)
+	}
+}
+
+// While nobody tells the regions, it is said in the same words.
+func TestNoRegionsInWords(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{answers: []func(context.Context) ([]byte, error){fails(transport.ErrUnreachable)}}
+		_, err := New(&remote{transport: s}, 8, 0).Counter("k").Add(context.Background(), 1)
+		if !errors.Is(err, ErrUnreachable) || err.Error() != "cluster unreachable: not connected to any member" {
+			t.Errorf("%v", err)
+		}
+	})
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/atolldb/atoll/antientropy"
+	"github.com/atolldb/atoll/internal/ring"
 	pb "github.com/atolldb/atoll/proto"
 )
 
@@ -18,7 +19,7 @@ const verifyPause = 50 * time.Millisecond
 
 // Report says whether all regions agree.
 type Report struct {
-	// Shards is how many shards the cluster has, Members what was heard of
+	// Shards is how many shards the cluster has, but for its own, Members what was heard of
 	// each member, the one asked first.
 	Shards  int
 	Members []MemberReport
@@ -26,7 +27,10 @@ type Report struct {
 	Silent []string
 	// Differ lists the shards in which members do not agree.
 	Differ []Difference
-	// Digest is that of the first member; of all, once they agree.
+	// Changing names regions the owners of which are about to be others.
+	Changing []string
+	// Digest is that of all shards, by the first owner of each; of all owners,
+	// once they agree.
 	Digest string
 }
 
@@ -38,14 +42,17 @@ type MemberReport struct {
 	Events uint64
 	// Entries is how many entries it holds, over all shards.
 	Entries uint64
-	// Digest stands for the vectors and roots of all its shards: the same
-	// digest, the same data. Empty if it gave no answer.
+	// Owned is of how many shards it is an owner. Missing is how many of these it
+	// does not serve, and Extra how many others it holds.
+	Owned, Missing, Extra int
+	// Digest stands for the vectors and roots of all shards: the same digest, the
+	// same data. Empty if it gave no answer, or does not own all.
 	Digest string
 }
 
 // Difference is a shard in which members do not agree.
 type Difference struct {
-	Shard int
+	Shard int // Report.Shards is that which the cluster keeps of itself
 	// Behind is how many events each member lacks that others have.
 	Behind map[string]uint64
 	// Diverged says that two members have heard the same events and hold
@@ -53,11 +60,11 @@ type Difference struct {
 	Diverged bool
 }
 
-// Converged says that every region answered and that all agree: equal
-// vectors, equal roots, nothing under way.
+// Converged says that every region answered and that all agree: equal vectors,
+// equal roots, nothing under way, every shard with its owners and nobody else.
 func (r *Report) Converged() bool {
-	answered := slices.IndexFunc(r.Members, func(m MemberReport) bool { return m.Err != nil }) < 0
-	return answered && len(r.Silent) == 0 && len(r.Differ) == 0
+	missing := slices.ContainsFunc(r.Members, func(m MemberReport) bool { return m.Err != nil || m.Missing > 0 || m.Extra > 0 })
+	return !missing && len(r.Silent) == 0 && len(r.Changing) == 0 && len(r.Differ) == 0
 }
 
 // Status returns what a member says of itself and its peers, or of the member
@@ -66,11 +73,12 @@ func (r *Report) Converged() bool {
 func (c *Client) Status(ctx context.Context, member string, shards bool) (*pb.Status, error) {
 	ctx, cancel := c.bound(ctx)
 	defer cancel()
+	call := callOf(ctx, member, true)
 	answer, err := c.ask.Ask(ctx, member, &pb.SyncRequest{What: &pb.SyncRequest_Status{Status: &pb.StatusQuery{Shards: shards}}})
 	if err != nil {
-		return nil, meaning(err)
+		return nil, call.meaning(err)
 	}
-	if err := refusal(ctx, answer.GetError()); err != nil {
+	if err := call.refusal(ctx, answer.GetError()); err != nil {
 		return nil, err
 	}
 	if answer.GetStatus() == nil {
@@ -80,16 +88,28 @@ func (c *Client) Status(ctx context.Context, member string, shards bool) (*pb.St
 }
 
 // Scrub tells how a member's comparison of all it has stored with its digests
-// stands: of the one connected to if none is named. It starts one first if start
-// is set, unless one is under way.
-func (c *Client) Scrub(ctx context.Context, member string, start bool) (*pb.ScrubState, error) {
+// stands: of the one connected to if none is named.
+func (c *Client) Scrub(ctx context.Context, member string) (*pb.ScrubState, error) {
+	return c.scrub(ctx, member, &pb.ScrubQuery{})
+}
+
+// StartScrub has a member compare all it has stored with its digests, unless
+// that is under way, and repair what is damaged. With giveUp, damage that
+// neither peers nor its log can make up for is repaired at the end by
+// forgetting what only this member had there.
+func (c *Client) StartScrub(ctx context.Context, member string, giveUp bool) (*pb.ScrubState, error) {
+	return c.scrub(ctx, member, &pb.ScrubQuery{Start: true, GiveUp: giveUp})
+}
+
+func (c *Client) scrub(ctx context.Context, member string, query *pb.ScrubQuery) (*pb.ScrubState, error) {
 	ctx, cancel := c.bound(ctx)
 	defer cancel()
-	answer, err := c.ask.Ask(ctx, member, &pb.SyncRequest{What: &pb.SyncRequest_Scrub{Scrub: &pb.ScrubQuery{Start: start}}})
+	call := callOf(ctx, member, !query.GetStart())
+	answer, err := c.ask.Ask(ctx, member, &pb.SyncRequest{What: &pb.SyncRequest_Scrub{Scrub: query}})
 	if err != nil {
-		return nil, meaning(err)
+		return nil, call.meaning(err)
 	}
-	if err := refusal(ctx, answer.GetError()); err != nil {
+	if err := call.refusal(ctx, answer.GetError()); err != nil {
 		return nil, err
 	}
 	if answer.GetScrub() == nil {
@@ -119,7 +139,7 @@ func (c *Client) Verify(ctx context.Context, wait time.Duration, progress func(*
 		select {
 		case <-time.After(verifyPause):
 		case <-ctx.Done():
-			return report, meaning(ctx.Err())
+			return report, call{reads: true}.meaning(ctx.Err())
 		}
 	}
 }
@@ -129,6 +149,10 @@ func (c *Client) look(ctx context.Context) (*Report, error) {
 	first, err := c.Status(ctx, "", true)
 	if err != nil {
 		return nil, err
+	}
+	rings, err := decodeRings(first.GetRings(), c.shards)
+	if err != nil {
+		return nil, fmt.Errorf("%w: a status that says nothing of owners: %w", ErrUnavailable, err)
 	}
 	type reply struct {
 		status *pb.Status
@@ -143,16 +167,25 @@ func (c *Client) look(ctx context.Context) (*Report, error) {
 		}()
 	}
 	report := &Report{Shards: c.shards}
+	for _, r := range rings.Regions {
+		if r.Changing {
+			report.Changing = append(report.Changing, r.Region)
+		}
+	}
 	heard := map[string]bool{}
 	states := map[string][]antientropy.State{}
 	add := func(member, region string, status *pb.Status, err error) {
 		m := MemberReport{Member: member, Region: region, Err: err}
 		if err == nil {
 			if decoded, err := c.states(status); err == nil {
-				states[member], m.Digest = decoded, digestOf(decoded)
+				states[member] = decoded
+				m.judge(rings, status)
 			} else {
 				m.Err = err
 			}
+		}
+		if m.Owned == c.shards && m.Missing == 0 {
+			m.Digest = digestOf(states[member])
 		}
 		for _, s := range states[member] {
 			m.Entries += s.Root.Count
@@ -173,9 +206,45 @@ func (c *Client) look(ctx context.Context) (*Report, error) {
 			report.Silent = append(report.Silent, region)
 		}
 	}
-	report.Differ = differences(c.shards, states)
-	report.Digest = report.Members[0].Digest
+	report.Differ = differences(c.shards+1, states)
+	report.Digest = digestOf(c.anyOwner(states))
 	return report, nil
+}
+
+// judge compares what a member has with what it owns.
+func (m *MemberReport) judge(rings *Rings, status *pb.Status) {
+	var current *ring.Placement
+	for i := range rings.Regions {
+		if rings.Regions[i].Region == m.Region {
+			current = rings.Regions[i].current
+		}
+	}
+	for shard := range rings.Shards {
+		owns := current != nil && slices.Contains(current.Owners(shard), m.Member)
+		has := status.GetShards()[shard]
+		switch {
+		case owns:
+			m.Owned++
+			if !has.GetOwned() {
+				m.Missing++
+			}
+		case !has.GetAbsent():
+			m.Extra++
+		}
+	}
+}
+
+// anyOwner returns the state of each shard at the first member that serves it.
+func (c *Client) anyOwner(states map[string][]antientropy.State) []antientropy.State {
+	any := make([]antientropy.State, c.shards+1)
+	for _, member := range slices.Backward(slices.Sorted(maps.Keys(states))) {
+		for shard, s := range states[member] {
+			if s.Vector != nil {
+				any[shard] = s
+			}
+		}
+	}
+	return any
 }
 
 // digestOf returns 16 hexadecimal digits that stand for the states.
@@ -188,15 +257,19 @@ func digestOf(states []antientropy.State) string {
 	return hex.EncodeToString(h.Sum(nil)[:8])
 }
 
-// states decodes the states of all shards of a member.
+// states decodes the states of the shards that a member serves. Those of others
+// have no vector.
 func (c *Client) states(status *pb.Status) ([]antientropy.State, error) {
-	if n := len(status.GetShards()); n != c.shards {
+	if n := len(status.GetShards()) - 1; n != c.shards { // one is the cluster's own
 		return nil, fmt.Errorf("%w: a member of %d shards in a cluster of %d", ErrUnavailable, n, c.shards)
 	}
-	states := make([]antientropy.State, c.shards)
+	states := make([]antientropy.State, c.shards+1)
 	for i, encoded := range status.GetShards() {
 		if int(encoded.GetShard()) != i {
 			return nil, fmt.Errorf("%w: shard %d in place of %d", ErrUnavailable, encoded.GetShard(), i)
+		}
+		if !encoded.GetOwned() {
+			continue // nobody is answered from it
 		}
 		var err error
 		if states[i], err = antientropy.DecodeState(encoded); err != nil {
@@ -216,6 +289,9 @@ func differences(shards int, states map[string][]antientropy.State) []Difference
 		for i, a := range members {
 			for _, b := range members[i:] { // a itself says whether it is whole
 				x, y := states[a][shard], states[b][shard]
+				if x.Vector == nil || y.Vector == nil {
+					continue
+				}
 				agree = agree && antientropy.Agree(x, y)
 				d.Diverged = d.Diverged || antientropy.Diverged(x, y)
 				d.Behind[a] = max(d.Behind[a], x.Vector.Missing(y.Vector))

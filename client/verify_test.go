@@ -47,14 +47,23 @@ func (m members) Ask(_ context.Context, name string, _ *pb.SyncRequest) (*pb.Syn
 	return &pb.SyncAnswer{What: &pb.SyncAnswer_Status{Status: status}}, nil
 }
 
-// holds is the status of a member with two shards, the second in a state.
+// holds is the status of a member with two shards, the second in a state, and
+// the cluster's own.
 func holds(events, entries, root uint64, whole bool) func() *pb.Status {
 	empty := antientropy.State{Whole: true}
 	state := antientropy.State{
 		Vector: crdt.VersionVector{1: events}, Root: merkle.Digest{Low: root, Count: entries}, Whole: whole,
 	}
 	return func() *pb.Status {
-		return &pb.Status{Shards: []*pb.ShardState{empty.Message(0), state.Message(1)}}
+		status := &pb.Status{Shards: []*pb.ShardState{empty.Message(0), state.Message(1), empty.Message(2)}, Rings: &pb.Rings{Shards: 2}}
+		for _, s := range status.Shards {
+			s.Owned = true
+		}
+		for _, region := range []string{"eu", "us"} {
+			all := &pb.Ring{Owners: 1, Seats: []*pb.Seat{{Name: region, Weight: 1}}}
+			status.Rings.Regions = append(status.Rings.Regions, &pb.RegionRings{Region: region, Layout: &pb.Layout{Current: all}, Wanted: all})
+		}
+		return status
 	}
 }
 

@@ -20,6 +20,10 @@ type Contribution struct {
 	// anyone writes them.
 	ResetN     uint64
 	ResetTotal int64
+	// Corrections are what the owner has taken out of Total again, in the order
+	// of At and From, but for those that the reset has seen. They go with N and
+	// Total. The slice is never changed in place.
+	Corrections []Correction
 }
 
 // Value is what the contribution adds to the counter: what its owner added
@@ -29,7 +33,13 @@ func (c Contribution) Value() int64 {
 	if c.N < c.ResetN {
 		return 0
 	}
-	return c.Total - c.ResetTotal
+	value := c.Total - c.ResetTotal
+	for _, k := range c.Corrections {
+		if k.applies(c.ResetN) {
+			value += k.Amount
+		}
+	}
+	return value
 }
 
 // Dead says that a reset has seen all there is: the owner may remove the
@@ -51,11 +61,12 @@ func (c Contribution) join(p Payload) Payload {
 		return c
 	}
 	if o.N > c.N {
-		c.N, c.Total = o.N, o.Total
+		c.N, c.Total, c.Corrections = o.N, o.Total, o.Corrections
 	}
 	if o.ResetN > c.ResetN {
 		c.ResetN, c.ResetTotal = o.ResetN, o.ResetTotal
 	}
+	c.Corrections = unseen(c.Corrections, c.ResetN)
 	return c
 }
 
@@ -63,16 +74,25 @@ func (c Contribution) join(p Payload) Payload {
 // ends of int64 should concurrent increments have gone beyond.
 func CounterValue(es Entries) int64 {
 	var high, low uint64 // a 128-bit sum in two's complement
+	add := func(k int64) {
+		var carry uint64
+		low, carry = bits.Add64(low, uint64(k), 0)
+		high, _ = bits.Add64(high, uint64(k>>63), carry)
+	}
 	for _, e := range es {
 		c, ok := e.Payload.(Contribution)
 		if !ok || c.N < c.ResetN {
 			continue
 		}
-		var carry uint64
-		low, carry = bits.Add64(low, uint64(c.Total), 0)
-		high, _ = bits.Add64(high, uint64(c.Total>>63), carry)
-		low, carry = bits.Sub64(low, uint64(c.ResetTotal), 0)
-		high, _ = bits.Sub64(high, uint64(c.ResetTotal>>63), carry)
+		add(c.Total)
+		var borrow uint64
+		low, borrow = bits.Sub64(low, uint64(c.ResetTotal), 0)
+		high, _ = bits.Sub64(high, uint64(c.ResetTotal>>63), borrow)
+		for _, k := range c.Corrections {
+			if k.applies(c.ResetN) {
+				add(k.Amount)
+			}
+		}
 	}
 	switch sum := int64(low); {
 	case int64(high) == sum>>63:
@@ -83,26 +103,31 @@ func CounterValue(es Entries) int64 {
 	return math.MaxInt64
 }
 
-// addToCounter adds k to the writer's own contribution, which it creates if
-// there is none, or none alive: the old running total need not fit k. The
-// value it returns is the counter's after.
-func addToCounter(es Entries, dot Dot, k int64) (Entries, int64, error) {
+// addToCounter adds k to a contribution of the writer's own. It creates one if
+// there is none, or none the running total of which fits k, as little as that
+// may say of the counter: others, and resets, stand against it. It returns the
+// dot of the contribution and the value of the counter after.
+func addToCounter(es Entries, dot Dot, k int64) (_ Entries, into Dot, value int64, err error) {
 	es = collectDead(es, dot.Actor)
-	own := Entry{Dot: dot, Payload: Contribution{}}
+	overflow := func() error { return fmt.Errorf("%w: %d more does not fit into 64 bits", ErrOverflow, k) }
+	if _, fits := addInt64(CounterValue(es), k); !fits {
+		return es, Dot{}, 0, overflow()
+	}
+	own, found := Entry{Dot: dot, Payload: Contribution{N: dot.Seq, Total: k}}, false
 	for _, e := range es {
-		if e.Dot.Actor == dot.Actor {
-			own = e
+		c, ok := e.Payload.(Contribution)
+		if !ok || e.Dot.Actor != dot.Actor {
+			continue
+		}
+		if total, fits := addInt64(c.Total, k); fits {
+			c.N, c.Total = dot.Seq, total
+			own, found = Entry{e.Dot, c}, true
+		} else if e.Dot == dot && !found {
+			return es, Dot{}, 0, overflow() // a group has one new entry; the next one has another
 		}
 	}
-	c, _ := own.Payload.(Contribution)
-	total, ok := addInt64(c.Total, k)
-	if _, fits := addInt64(CounterValue(es), k); !ok || !fits {
-		return es, 0, fmt.Errorf("%w: %d more does not fit into 64 bits", ErrOverflow, k)
-	}
-	c.N, c.Total = dot.Seq, total
-	own.Payload = c
 	es = es.with(own)
-	return es, CounterValue(es), nil
+	return es, own.Dot, CounterValue(es), nil
 }
 
 // resetCounter brings the counter to zero as far as the writer sees. The
@@ -115,7 +140,7 @@ func resetCounter(es Entries, writer Actor) Entries {
 		if !ok || e.Dot.Actor == writer {
 			continue
 		}
-		c.ResetN, c.ResetTotal = c.N, c.Total
+		c.ResetN, c.ResetTotal, c.Corrections = c.N, c.Total, nil
 		out = append(out, Entry{e.Dot, c})
 	}
 	return out

@@ -143,6 +143,34 @@ func TestCounterStartsAnewAfterReset(t *testing.T) {
 	}
 }
 
+// TestTotalAtItsEnd: a running total that has no room left, because a reset
+// stands against most of it, takes no room away from the counter.
+func TestTotalAtItsEnd(t *testing.T) {
+	a, b := crdt.NewPNCounter(1), crdt.NewPNCounter(2)
+	add(t, a, math.MaxInt64)
+	b.Merge(a)
+	if _, err := b.Reset(); err != nil {
+		t.Fatal(err)
+	}
+	add(t, a, -5)
+	a.Merge(b)
+	for want := int64(-2); want < 10; want += 3 {
+		if add(t, a, 3); a.Value() != want {
+			t.Fatalf("the value is %d, want %d", a.Value(), want)
+		}
+	}
+	b.Merge(a)
+	if _, err := b.Reset(); err != nil {
+		t.Fatal(err)
+	}
+	add(t, a, 4)
+	a.Merge(b)
+	b.Merge(a)
+	if a.Value() != 4 || b.Value() != 4 || encode(t, a) != encode(t, b) {
+		t.Fatalf("after another reset, with 4 beside it, the copies read %d and %d", a.Value(), b.Value())
+	}
+}
+
 func TestResetOfNothing(t *testing.T) {
 	c := crdt.NewPNCounter(1)
 	if delta, err := c.Reset(); delta != nil || err != nil {

@@ -119,9 +119,25 @@ func (d *decoder) payload() Payload {
 	case kindSibling:
 		return Sibling{d.uint64(), bytes.Clone(d.bytes(d.uvarint()))}
 	case kindContribution:
-		return Contribution{d.uvarint(), d.varint(), d.uvarint(), d.varint()}
+		return d.contribution()
+	case kindCorrected:
+		c := d.contribution()
+		n := d.count(3)
+		if n == 0 {
+			d.fail("no corrections")
+		}
+		for ; n > 0 && d.err == nil; n-- {
+			c.Corrections = append(c.Corrections, Correction{d.uvarint(), d.uvarint(), d.varint()})
+		}
+		return c
+	case kindRecord:
+		return Record{d.uvarint(), d.varint()}
 	default:
 		d.fail(fmt.Sprintf("unknown payload %d", kind))
 		return Presence{}
 	}
+}
+
+func (d *decoder) contribution() Contribution {
+	return Contribution{N: d.uvarint(), Total: d.varint(), ResetN: d.uvarint(), ResetTotal: d.varint()}
 }

@@ -16,6 +16,7 @@
 //	Heard                  vectors of the ranges of a shard, in hash order
 //	Object, FieldID        what is stored: a key of a type, made of fields
 //	Entry, Payload         what a field holds: dotted values, each a small lattice
+//	OperationID, Record    operations that may be sent twice and count once
 //	Event, Draft           operations collected into one change, as sent and logged
 //	Apply, JoinRange       the two ways in which a copy learns
 //	State                  a whole copy in memory

@@ -47,7 +47,7 @@ func (d *Draft) AddToCounter(key string, k int64) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	now, value, err := addToCounter(f.now, d.dot, k)
+	now, _, value, err := addToCounter(f.now, d.dot, k)
 	if err != nil {
 		return 0, err
 	}
@@ -62,6 +62,7 @@ func (d *Draft) ResetCounter(key string) error {
 		return err
 	}
 	d.set(f, resetCounter(f.now, d.dot.Actor))
+	d.voidRecords(key)
 	return nil
 }
 
@@ -242,8 +243,11 @@ func (id FieldID) cost(base, now Entries) int {
 	n := len(id.Key) + len(id.Name) + 24 + 20*len(base)
 	for _, e := range now {
 		n += 64
-		if s, ok := e.Payload.(Sibling); ok {
-			n += len(s.Value)
+		switch p := e.Payload.(type) {
+		case Sibling:
+			n += len(p.Value)
+		case Contribution:
+			n += 30 * len(p.Corrections)
 		}
 	}
 	return n

@@ -19,6 +19,9 @@ import (
 //	payload   0x00                                       presence
 //	          0x01 time(8 bytes) value                   sibling
 //	          0x02 n zigzag(total) rn zigzag(rtotal)     contribution
+//	          0x03 into zigzag(amount)                   record
+//	          0x04 as 0x02, then list(from at zigzag(amount)), not empty
+//	                                                     contribution with corrections
 //	entries   list of entry
 //	change    type(1) key name entries list(dot)
 //	clear     type(1) key vector
@@ -28,6 +31,8 @@ const (
 	kindPresence     = 0
 	kindSibling      = 1
 	kindContribution = 2
+	kindRecord       = 3
+	kindCorrected    = 4
 
 	eventVersion = 1
 )
@@ -41,11 +46,31 @@ func (s Sibling) appendTo(b []byte) []byte {
 }
 
 func (c Contribution) appendTo(b []byte) []byte {
-	b = append(b, kindContribution)
+	kind := byte(kindContribution)
+	if len(c.Corrections) > 0 {
+		kind = kindCorrected
+	}
+	b = append(b, kind)
 	b = binary.AppendUvarint(b, c.N)
 	b = binary.AppendVarint(b, c.Total)
 	b = binary.AppendUvarint(b, c.ResetN)
-	return binary.AppendVarint(b, c.ResetTotal)
+	b = binary.AppendVarint(b, c.ResetTotal)
+	if len(c.Corrections) == 0 {
+		return b
+	}
+	b = binary.AppendUvarint(b, uint64(len(c.Corrections)))
+	for _, k := range c.Corrections {
+		b = binary.AppendUvarint(b, k.From)
+		b = binary.AppendUvarint(b, k.At)
+		b = binary.AppendVarint(b, k.Amount)
+	}
+	return b
+}
+
+func (r Record) appendTo(b []byte) []byte {
+	b = append(b, kindRecord)
+	b = binary.AppendUvarint(b, r.Into)
+	return binary.AppendVarint(b, r.Amount)
 }
 
 func appendString(b []byte, s string) []byte {

@@ -5,7 +5,7 @@ import (
 )
 
 // Payload is what an entry carries: a small lattice of its own. There are
-// three: Presence, Sibling and Contribution.
+// four: Presence, Sibling, Contribution and Record.
 type Payload interface {
 	// join returns the least payload above both. Payloads of one entry are of
 	// one kind; join of different kinds returns the receiver.
@@ -129,10 +129,18 @@ func (es Entries) equal(o Entries) bool {
 }
 
 func samePayload(a, b Payload) bool {
-	x, isSibling := a.(Sibling)
-	y, both := b.(Sibling)
-	if isSibling && both {
-		return x.Time == y.Time && slices.Equal(x.Value, y.Value)
+	switch x := a.(type) {
+	case Sibling:
+		y, both := b.(Sibling)
+		return both && x.Time == y.Time && slices.Equal(x.Value, y.Value)
+	case Contribution:
+		y, both := b.(Contribution)
+		return both && x.N == y.N && x.Total == y.Total && x.ResetN == y.ResetN && x.ResetTotal == y.ResetTotal &&
+			slices.Equal(x.Corrections, y.Corrections)
+	case Record:
+		y, both := b.(Record)
+		return both && x == y
 	}
-	return !isSibling && !both && a == b
+	_, both := b.(Presence)
+	return both
 }

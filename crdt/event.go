@@ -139,6 +139,14 @@ func (es Entries) validate(t Type) error {
 			if !p.possible(e.Dot) {
 				return fmt.Errorf("%w: impossible contribution %+v of %s", ErrInvalid, p, e.Dot)
 			}
+			if err := p.validateCorrections(e.Dot); err != nil {
+				return err
+			}
+		case Record:
+			fits = t == TypeOperation
+			if p.Into == 0 || p.Into > e.Dot.Seq {
+				return fmt.Errorf("%w: impossible record %+v of %s", ErrInvalid, p, e.Dot)
+			}
 		}
 		if !fits {
 			return fmt.Errorf("%w: a %s cannot hold a %T", ErrInvalid, t, e.Payload)

@@ -56,10 +56,12 @@ func fuzzDecoder(f *testing.F, kinds ...string) {
 	})
 }
 
-func FuzzDecodeEvent(f *testing.F)   { fuzzDecoder(f, "event") }
-func FuzzDecodeEntries(f *testing.F) { fuzzDecoder(f, "presence", "sibling", "contribution") }
-func FuzzDecodeHeard(f *testing.F)   { fuzzDecoder(f, "heard") }
-func FuzzDecodeVector(f *testing.F)  { fuzzDecoder(f, "vector") }
+func FuzzDecodeEvent(f *testing.F) { fuzzDecoder(f, "event") }
+func FuzzDecodeEntries(f *testing.F) {
+	fuzzDecoder(f, "presence", "sibling", "contribution", "corrected", "record")
+}
+func FuzzDecodeHeard(f *testing.F)  { fuzzDecoder(f, "heard") }
+func FuzzDecodeVector(f *testing.F) { fuzzDecoder(f, "vector") }
 
 func FuzzDecodePosition(f *testing.F) { fuzzDecoder(f, "position") }
 

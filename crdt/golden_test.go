@@ -44,6 +44,11 @@ func samples(t *testing.T) []string {
 		sample("presence", crdt.Entries{{Dot: dot, Payload: crdt.Presence{}}}.AppendTo(nil)),
 		sample("sibling", crdt.Entries{{Dot: dot, Payload: crdt.Sibling{Time: 1 << 40, Value: []byte("v")}}}.AppendTo(nil)),
 		sample("contribution", crdt.Entries{{Dot: dot, Payload: crdt.Contribution{N: 200, Total: -2, ResetN: 130, ResetTotal: 64}}}.AppendTo(nil)),
+		sample("corrected", crdt.Entries{{Dot: dot, Payload: crdt.Contribution{
+			N: 200, Total: -2, ResetN: 130, ResetTotal: 64,
+			Corrections: []crdt.Correction{{From: 129, At: 131, Amount: -5}, {From: 131, At: 200, Amount: 7}},
+		}}}.AppendTo(nil)),
+		sample("record", crdt.Entries{{Dot: dot, Payload: crdt.Record{Into: 128, Amount: -3}}}.AppendTo(nil)),
 		sample("position", []byte(element("cart", "apple").Position())),
 		sample("event", goodEvent().AppendTo(nil)),
 		sample("state", []byte(encode(t, state))),
@@ -101,8 +106,11 @@ func recode(kind string, b []byte) ([]byte, error) {
 			return nil, err
 		}
 		return h.AppendTo(nil), nil
-	case "presence", "sibling", "contribution":
-		t := map[string]crdt.Type{"presence": crdt.TypeSet, "sibling": crdt.TypeRegister, "contribution": crdt.TypeCounter}[kind]
+	case "presence", "sibling", "contribution", "corrected", "record":
+		t := map[string]crdt.Type{
+			"presence": crdt.TypeSet, "sibling": crdt.TypeRegister,
+			"contribution": crdt.TypeCounter, "corrected": crdt.TypeCounter, "record": crdt.TypeOperation,
+		}[kind]
 		es, err := crdt.DecodeEntries(t, b)
 		return es.AppendTo(nil), err
 	case "position":

@@ -17,9 +17,12 @@ const (
 	TypeCounter  Type = 1
 	TypeSet      Type = 2
 	TypeRegister Type = 3
+	// TypeOperation holds, under the key of a counter, what was counted by
+	// operations with an id: see Record. Applications do not see it.
+	TypeOperation Type = 4
 )
 
-// Types are all types, in the order in which a program that shows one object
+// Types are all types of applications, in the order in which a program that shows one object
 // per key prefers them.
 var Types = [...]Type{TypeCounter, TypeSet, TypeRegister}
 
@@ -32,6 +35,8 @@ func (t Type) String() string {
 		return "set"
 	case TypeRegister:
 		return "register"
+	case TypeOperation:
+		return "operation"
 	}
 	return fmt.Sprintf("type(%d)", uint8(t))
 }
@@ -67,14 +72,14 @@ func (o Object) Validate() error {
 		return fmt.Errorf("%w: the key is empty; it takes 1 to %d bytes", ErrInvalid, MaxKeyBytes)
 	case len(o.Key) > MaxKeyBytes:
 		return fmt.Errorf("%w: the key has %d bytes; at most %d are allowed", ErrInvalid, len(o.Key), MaxKeyBytes)
-	case o.Type < TypeCounter || o.Type > TypeRegister:
+	case o.Type < TypeCounter || o.Type > TypeOperation:
 		return fmt.Errorf("%w: unknown type %d", ErrInvalid, uint8(o.Type))
 	}
 	return nil
 }
 
-// FieldID identifies one field of an object: an element of a set, or the only
-// field, named "", of a counter or register.
+// FieldID identifies one field of an object: an element of a set, the id of an
+// operation, or the only field, named "", of a counter or register.
 type FieldID struct {
 	Object
 	Name string
@@ -86,7 +91,9 @@ func (f FieldID) Validate() error {
 		return err
 	}
 	switch {
-	case f.Type != TypeSet && f.Name != "":
+	case f.Type == TypeOperation && len(f.Name) != OperationIDBytes:
+		return fmt.Errorf("%w: an operation id of %d bytes; it has %d", ErrInvalid, len(f.Name), OperationIDBytes)
+	case f.Type != TypeSet && f.Type != TypeOperation && f.Name != "":
 		return fmt.Errorf("%w: a %s has no field %q", ErrInvalid, f.Type, f.Name)
 	case len(f.Name) > MaxElementBytes:
 		return fmt.Errorf("%w: the element has %d bytes; at most %d are allowed", ErrInvalid, len(f.Name), MaxElementBytes)

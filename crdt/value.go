@@ -6,6 +6,9 @@ import "fmt"
 // PNCounter, ORSet and LWWRegister have in common. Its changes come back as
 // events, the deltas to send to the other copies.
 //
+// Copies are made by NewGCounter, NewPNCounter, NewORSet and NewLWWRegister,
+// which say who writes to them; the zero value is none.
+//
 //	deltas may be lost, repeated and reordered on the way: Apply says
 //	ErrNotReady where one is missing, and a Merge of any copy that has it heals
 type Copy struct {

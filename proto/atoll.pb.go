@@ -25,40 +25,110 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Consistency says how many owners of the shard must have heard a write before
+// it is acknowledged, and how many are asked what they have heard before a
+// read is answered.
+type Consistency int32
+
+const (
+	Consistency_ONE          Consistency = 0 // the one that serves the request
+	Consistency_LOCAL_QUORUM Consistency = 1 // a majority of those in its region
+	Consistency_QUORUM       Consistency = 2 // a majority of all
+	Consistency_EACH_QUORUM  Consistency = 3 // a majority in each region
+	Consistency_ALL          Consistency = 4
+	Consistency_LINEARIZABLE Consistency = 5 // a majority of all, before and after each operation
+)
+
+// Enum value maps for Consistency.
+var (
+	Consistency_name = map[int32]string{
+		0: "ONE",
+		1: "LOCAL_QUORUM",
+		2: "QUORUM",
+		3: "EACH_QUORUM",
+		4: "ALL",
+		5: "LINEARIZABLE",
+	}
+	Consistency_value = map[string]int32{
+		"ONE":          0,
+		"LOCAL_QUORUM": 1,
+		"QUORUM":       2,
+		"EACH_QUORUM":  3,
+		"ALL":          4,
+		"LINEARIZABLE": 5,
+	}
+)
+
+func (x Consistency) Enum() *Consistency {
+	p := new(Consistency)
+	*p = x
+	return p
+}
+
+func (x Consistency) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Consistency) Descriptor() protoreflect.EnumDescriptor {
+	return file_proto_atoll_proto_enumTypes[0].Descriptor()
+}
+
+func (Consistency) Type() protoreflect.EnumType {
+	return &file_proto_atoll_proto_enumTypes[0]
+}
+
+func (x Consistency) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Consistency.Descriptor instead.
+func (Consistency) EnumDescriptor() ([]byte, []int) {
+	return file_proto_atoll_proto_rawDescGZIP(), []int{0}
+}
+
 type Error_Code int32
 
 const (
-	Error_UNKNOWN     Error_Code = 0
-	Error_INVALID     Error_Code = 1 // the request breaks a rule
-	Error_OVERFLOW    Error_Code = 2 // a counter would leave the range of int64
-	Error_UNAVAILABLE Error_Code = 3 // the member cannot write or read its disk, or shuts down
-	Error_BUSY        Error_Code = 4 // too much is waiting; nothing was done
-	Error_WRONG_SHARD Error_Code = 5 // a key does not belong to the shard of the subject
-	Error_BEHIND      Error_Code = 6 // the copy has not heard what the session has seen; nothing was done
-	Error_NO_SPACE    Error_Code = 7 // the disk of the member is full; nothing was done
+	Error_UNKNOWN        Error_Code = 0
+	Error_INVALID        Error_Code = 1  // the request breaks a rule
+	Error_OVERFLOW       Error_Code = 2  // a counter would leave the range of int64
+	Error_UNAVAILABLE    Error_Code = 3  // the member cannot write or read its disk, or shuts down
+	Error_BUSY           Error_Code = 4  // too much is waiting; nothing was done
+	Error_WRONG_SHARD    Error_Code = 5  // a key does not belong to the shard of the subject
+	Error_BEHIND         Error_Code = 6  // the copy has not heard what the session has seen; nothing was done
+	Error_NO_SPACE       Error_Code = 7  // the disk of the member is full; nothing was done
+	Error_NOT_ENOUGH     Error_Code = 8  // too few owners answered; the text says what became of a write
+	Error_NOT_OWNER      Error_Code = 9  // the member does not serve the shard (any more); nothing was done
+	Error_NOT_REMEMBERED Error_Code = 10 // whether the operation was done before cannot be known; nothing was done now
 )
 
 // Enum value maps for Error_Code.
 var (
 	Error_Code_name = map[int32]string{
-		0: "UNKNOWN",
-		1: "INVALID",
-		2: "OVERFLOW",
-		3: "UNAVAILABLE",
-		4: "BUSY",
-		5: "WRONG_SHARD",
-		6: "BEHIND",
-		7: "NO_SPACE",
+		0:  "UNKNOWN",
+		1:  "INVALID",
+		2:  "OVERFLOW",
+		3:  "UNAVAILABLE",
+		4:  "BUSY",
+		5:  "WRONG_SHARD",
+		6:  "BEHIND",
+		7:  "NO_SPACE",
+		8:  "NOT_ENOUGH",
+		9:  "NOT_OWNER",
+		10: "NOT_REMEMBERED",
 	}
 	Error_Code_value = map[string]int32{
-		"UNKNOWN":     0,
-		"INVALID":     1,
-		"OVERFLOW":    2,
-		"UNAVAILABLE": 3,
-		"BUSY":        4,
-		"WRONG_SHARD": 5,
-		"BEHIND":      6,
-		"NO_SPACE":    7,
+		"UNKNOWN":        0,
+		"INVALID":        1,
+		"OVERFLOW":       2,
+		"UNAVAILABLE":    3,
+		"BUSY":           4,
+		"WRONG_SHARD":    5,
+		"BEHIND":         6,
+		"NO_SPACE":       7,
+		"NOT_ENOUGH":     8,
+		"NOT_OWNER":      9,
+		"NOT_REMEMBERED": 10,
 	}
 )
 
@@ -73,11 +143,11 @@ func (x Error_Code) String() string {
 }
 
 func (Error_Code) Descriptor() protoreflect.EnumDescriptor {
-	return file_proto_atoll_proto_enumTypes[0].Descriptor()
+	return file_proto_atoll_proto_enumTypes[1].Descriptor()
 }
 
 func (Error_Code) Type() protoreflect.EnumType {
-	return &file_proto_atoll_proto_enumTypes[0]
+	return &file_proto_atoll_proto_enumTypes[1]
 }
 
 func (x Error_Code) Number() protoreflect.EnumNumber {
@@ -92,9 +162,15 @@ func (Error_Code) EnumDescriptor() ([]byte, []int) {
 // Request is a list of operations on keys of one shard. The writes among them
 // are one atomic change; reads see the writes before them.
 type Request struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Operations    []*Operation           `protobuf:"bytes,1,rep,name=operations,proto3" json:"operations,omitempty"`
-	After         []byte                 `protobuf:"bytes,2,opt,name=after,proto3" json:"after,omitempty"` // what the session has seen of the shard: a vector
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Operations  []*Operation           `protobuf:"bytes,1,rep,name=operations,proto3" json:"operations,omitempty"`
+	After       []byte                 `protobuf:"bytes,2,opt,name=after,proto3" json:"after,omitempty"`                                              // what the session has seen of the shard: a vector
+	Consistency *Consistency           `protobuf:"varint,3,opt,name=consistency,proto3,enum=atoll.v1.Consistency,oneof" json:"consistency,omitempty"` // not set: the default of the cluster
+	PatienceMs  uint32                 `protobuf:"varint,4,opt,name=patience_ms,json=patienceMs,proto3" json:"patience_ms,omitempty"`                 // how long to wait for other owners; 0: 2 s
+	// The id of the operation, for increments of counters, the only writes that it
+	// may hold: sent again under its id, to whatever owner, it counts once. Six bytes
+	// of when it was made, in unix milliseconds, big-endian, and ten random ones.
+	Operation     []byte `protobuf:"bytes,5,opt,name=operation,proto3" json:"operation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -139,6 +215,27 @@ func (x *Request) GetOperations() []*Operation {
 func (x *Request) GetAfter() []byte {
 	if x != nil {
 		return x.After
+	}
+	return nil
+}
+
+func (x *Request) GetConsistency() Consistency {
+	if x != nil && x.Consistency != nil {
+		return *x.Consistency
+	}
+	return Consistency_ONE
+}
+
+func (x *Request) GetPatienceMs() uint32 {
+	if x != nil {
+		return x.PatienceMs
+	}
+	return 0
+}
+
+func (x *Request) GetOperation() []byte {
+	if x != nil {
+		return x.Operation
 	}
 	return nil
 }
@@ -312,7 +409,7 @@ type isOperation_What interface {
 }
 
 type Operation_CounterAdd struct {
-	CounterAdd int64 `protobuf:"varint,2,opt,name=counter_add,json=counterAdd,proto3,oneof"` // answers number: the value after
+	CounterAdd int64 `protobuf:"varint,2,opt,name=counter_add,json=counterAdd,proto3,oneof"` // answers number, the value after, and flag: it was counted before
 }
 
 type Operation_CounterReset struct {
@@ -828,7 +925,8 @@ type ClusterInfo struct {
 	Region  string                 `protobuf:"bytes,4,opt,name=region,proto3" json:"region,omitempty"`
 	Version string                 `protobuf:"bytes,5,opt,name=version,proto3" json:"version,omitempty"`
 	// The other regions, those nearest to the member first.
-	Regions       []string `protobuf:"bytes,6,rep,name=regions,proto3" json:"regions,omitempty"`
+	Regions       []string    `protobuf:"bytes,6,rep,name=regions,proto3" json:"regions,omitempty"`
+	Consistency   Consistency `protobuf:"varint,7,opt,name=consistency,proto3,enum=atoll.v1.Consistency" json:"consistency,omitempty"` // of requests that do not say
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -905,6 +1003,13 @@ func (x *ClusterInfo) GetRegions() []string {
 	return nil
 }
 
+func (x *ClusterInfo) GetConsistency() Consistency {
+	if x != nil {
+		return x.Consistency
+	}
+	return Consistency_ONE
+}
+
 // Token is what a session has seen, for applications to keep: opaque to them.
 type Token struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -958,6 +1063,337 @@ func (x *Token) GetVectors() map[uint32][]byte {
 	return nil
 }
 
+// Member is the record of a member in the table of members: a register of the
+// system shard under "member/" and the name. The set "members" holds the names.
+type Member struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Name    string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Region  string                 `protobuf:"bytes,2,opt,name=region,proto3" json:"region,omitempty"`
+	Zone    string                 `protobuf:"bytes,3,opt,name=zone,proto3" json:"zone,omitempty"`       // of the region; owners of a shard stand in distinct zones, if they can
+	Weight  uint32                 `protobuf:"varint,4,opt,name=weight,proto3" json:"weight,omitempty"`  // how much it holds, against 1 for others
+	Version string                 `protobuf:"bytes,5,opt,name=version,proto3" json:"version,omitempty"` // of its program
+	// Where it listens, host:port.
+	Client        string `protobuf:"bytes,6,opt,name=client,proto3" json:"client,omitempty"`
+	Route         string `protobuf:"bytes,7,opt,name=route,proto3" json:"route,omitempty"`
+	Gateway       string `protobuf:"bytes,8,opt,name=gateway,proto3" json:"gateway,omitempty"`
+	Leaving       bool   `protobuf:"varint,9,opt,name=leaving,proto3" json:"leaving,omitempty"` // it is to own nothing any more
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Member) Reset() {
+	*x = Member{}
+	mi := &file_proto_atoll_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Member) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Member) ProtoMessage() {}
+
+func (x *Member) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_atoll_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Member.ProtoReflect.Descriptor instead.
+func (*Member) Descriptor() ([]byte, []int) {
+	return file_proto_atoll_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Member) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Member) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
+}
+
+func (x *Member) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
+func (x *Member) GetWeight() uint32 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
+func (x *Member) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *Member) GetClient() string {
+	if x != nil {
+		return x.Client
+	}
+	return ""
+}
+
+func (x *Member) GetRoute() string {
+	if x != nil {
+		return x.Route
+	}
+	return ""
+}
+
+func (x *Member) GetGateway() string {
+	if x != nil {
+		return x.Gateway
+	}
+	return ""
+}
+
+func (x *Member) GetLeaving() bool {
+	if x != nil {
+		return x.Leaving
+	}
+	return false
+}
+
+// Ring is what ownership in a region follows from.
+type Ring struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Owners        uint32                 `protobuf:"varint,1,opt,name=owners,proto3" json:"owners,omitempty"` // of each shard, as far as there are members
+	Seats         []*Seat                `protobuf:"bytes,2,rep,name=seats,proto3" json:"seats,omitempty"`    // by name
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Ring) Reset() {
+	*x = Ring{}
+	mi := &file_proto_atoll_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Ring) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Ring) ProtoMessage() {}
+
+func (x *Ring) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_atoll_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Ring.ProtoReflect.Descriptor instead.
+func (*Ring) Descriptor() ([]byte, []int) {
+	return file_proto_atoll_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Ring) GetOwners() uint32 {
+	if x != nil {
+		return x.Owners
+	}
+	return 0
+}
+
+func (x *Ring) GetSeats() []*Seat {
+	if x != nil {
+		return x.Seats
+	}
+	return nil
+}
+
+// Seat is a member's place in a ring.
+type Seat struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Zone          string                 `protobuf:"bytes,2,opt,name=zone,proto3" json:"zone,omitempty"`
+	Weight        uint32                 `protobuf:"varint,3,opt,name=weight,proto3" json:"weight,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Seat) Reset() {
+	*x = Seat{}
+	mi := &file_proto_atoll_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Seat) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Seat) ProtoMessage() {}
+
+func (x *Seat) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_atoll_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Seat.ProtoReflect.Descriptor instead.
+func (*Seat) Descriptor() ([]byte, []int) {
+	return file_proto_atoll_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Seat) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Seat) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
+func (x *Seat) GetWeight() uint32 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
+// Layout is what a region has agreed on.
+type Layout struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Current       *Ring                  `protobuf:"bytes,1,opt,name=current,proto3" json:"current,omitempty"`
+	Next          *Ring                  `protobuf:"bytes,2,opt,name=next,proto3" json:"next,omitempty"` // set while both count
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Layout) Reset() {
+	*x = Layout{}
+	mi := &file_proto_atoll_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Layout) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Layout) ProtoMessage() {}
+
+func (x *Layout) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_atoll_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Layout.ProtoReflect.Descriptor instead.
+func (*Layout) Descriptor() ([]byte, []int) {
+	return file_proto_atoll_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Layout) GetCurrent() *Ring {
+	if x != nil {
+		return x.Current
+	}
+	return nil
+}
+
+func (x *Layout) GetNext() *Ring {
+	if x != nil {
+		return x.Next
+	}
+	return nil
+}
+
+// Progress is how far a member has come toward a ring.
+type Progress struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ring          uint64                 `protobuf:"fixed64,1,opt,name=ring,proto3" json:"ring,omitempty"`  // its hash
+	Joint         bool                   `protobuf:"varint,2,opt,name=joint,proto3" json:"joint,omitempty"` // all was heard while both rings counted
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Progress) Reset() {
+	*x = Progress{}
+	mi := &file_proto_atoll_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Progress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Progress) ProtoMessage() {}
+
+func (x *Progress) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_atoll_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Progress.ProtoReflect.Descriptor instead.
+func (*Progress) Descriptor() ([]byte, []int) {
+	return file_proto_atoll_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Progress) GetRing() uint64 {
+	if x != nil {
+		return x.Ring
+	}
+	return 0
+}
+
+func (x *Progress) GetJoint() bool {
+	if x != nil {
+		return x.Joint
+	}
+	return false
+}
+
 // Delta is broadcast on delta.<shard> after every group commit.
 type Delta struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -970,7 +1406,7 @@ type Delta struct {
 
 func (x *Delta) Reset() {
 	*x = Delta{}
-	mi := &file_proto_atoll_proto_msgTypes[12]
+	mi := &file_proto_atoll_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -982,7 +1418,7 @@ func (x *Delta) String() string {
 func (*Delta) ProtoMessage() {}
 
 func (x *Delta) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[12]
+	mi := &file_proto_atoll_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -995,7 +1431,7 @@ func (x *Delta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delta.ProtoReflect.Descriptor instead.
 func (*Delta) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{12}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Delta) GetMember() string {
@@ -1030,15 +1466,18 @@ type Gossip struct {
 	Cluster     uint64                 `protobuf:"fixed64,5,opt,name=cluster,proto3" json:"cluster,omitempty"`
 	// Sum of the hashes of all states that the member has said. One who gets
 	// another sum has missed something, and asks for all.
-	Sum           uint64 `protobuf:"fixed64,6,opt,name=sum,proto3" json:"sum,omitempty"`
-	Last          bool   `protobuf:"varint,7,opt,name=last,proto3" json:"last,omitempty"` // of the messages of one second
+	Sum  uint64 `protobuf:"fixed64,6,opt,name=sum,proto3" json:"sum,omitempty"`
+	Last bool   `protobuf:"varint,7,opt,name=last,proto3" json:"last,omitempty"` // of the messages of one second
+	// What cluster stands for, but for the secret: for those who do not listen.
+	ClusterName   string `protobuf:"bytes,8,opt,name=cluster_name,json=clusterName,proto3" json:"cluster_name,omitempty"`
+	ClusterShards uint32 `protobuf:"varint,9,opt,name=cluster_shards,json=clusterShards,proto3" json:"cluster_shards,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Gossip) Reset() {
 	*x = Gossip{}
-	mi := &file_proto_atoll_proto_msgTypes[13]
+	mi := &file_proto_atoll_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1050,7 +1489,7 @@ func (x *Gossip) String() string {
 func (*Gossip) ProtoMessage() {}
 
 func (x *Gossip) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[13]
+	mi := &file_proto_atoll_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1063,7 +1502,7 @@ func (x *Gossip) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gossip.ProtoReflect.Descriptor instead.
 func (*Gossip) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{13}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Gossip) GetMember() string {
@@ -1115,19 +1554,35 @@ func (x *Gossip) GetLast() bool {
 	return false
 }
 
+func (x *Gossip) GetClusterName() string {
+	if x != nil {
+		return x.ClusterName
+	}
+	return ""
+}
+
+func (x *Gossip) GetClusterShards() uint32 {
+	if x != nil {
+		return x.ClusterShards
+	}
+	return 0
+}
+
 type ShardState struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Shard         uint32                 `protobuf:"varint,1,opt,name=shard,proto3" json:"shard,omitempty"`
 	Vector        []byte                 `protobuf:"bytes,2,opt,name=vector,proto3" json:"vector,omitempty"`
 	Root          []byte                 `protobuf:"bytes,3,opt,name=root,proto3" json:"root,omitempty"`
-	Whole         bool                   `protobuf:"varint,4,opt,name=whole,proto3" json:"whole,omitempty"` // no range is ahead of the vector
+	Whole         bool                   `protobuf:"varint,4,opt,name=whole,proto3" json:"whole,omitempty"`   // no range is ahead of the vector
+	Absent        bool                   `protobuf:"varint,5,opt,name=absent,proto3" json:"absent,omitempty"` // the member has no copy any more
+	Owned         bool                   `protobuf:"varint,6,opt,name=owned,proto3" json:"owned,omitempty"`   // the member serves it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ShardState) Reset() {
 	*x = ShardState{}
-	mi := &file_proto_atoll_proto_msgTypes[14]
+	mi := &file_proto_atoll_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1139,7 +1594,7 @@ func (x *ShardState) String() string {
 func (*ShardState) ProtoMessage() {}
 
 func (x *ShardState) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[14]
+	mi := &file_proto_atoll_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1152,7 +1607,7 @@ func (x *ShardState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardState.ProtoReflect.Descriptor instead.
 func (*ShardState) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{14}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ShardState) GetShard() uint32 {
@@ -1183,25 +1638,46 @@ func (x *ShardState) GetWhole() bool {
 	return false
 }
 
+func (x *ShardState) GetAbsent() bool {
+	if x != nil {
+		return x.Absent
+	}
+	return false
+}
+
+func (x *ShardState) GetOwned() bool {
+	if x != nil {
+		return x.Owned
+	}
+	return false
+}
+
 // SyncRequest is addressed to one member, sync.<member>.
 type SyncRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to What:
 	//
+	//	*SyncRequest_Members
+	//	*SyncRequest_Hear
+	//	*SyncRequest_Remove
 	//	*SyncRequest_Fetch
 	//	*SyncRequest_Walk
 	//	*SyncRequest_Status
 	//	*SyncRequest_States
 	//	*SyncRequest_Scrub
+	//	*SyncRequest_Decommission
+	//	*SyncRequest_Settings
+	//	*SyncRequest_Rings
+	//	*SyncRequest_Enroll
 	What          isSyncRequest_What `protobuf_oneof:"what"`
-	Cluster       uint64             `protobuf:"fixed64,9,opt,name=cluster,proto3" json:"cluster,omitempty"` // not needed for status and scrub
+	Cluster       uint64             `protobuf:"fixed64,9,opt,name=cluster,proto3" json:"cluster,omitempty"` // not needed for what people ask
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SyncRequest) Reset() {
 	*x = SyncRequest{}
-	mi := &file_proto_atoll_proto_msgTypes[15]
+	mi := &file_proto_atoll_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1213,7 +1689,7 @@ func (x *SyncRequest) String() string {
 func (*SyncRequest) ProtoMessage() {}
 
 func (x *SyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[15]
+	mi := &file_proto_atoll_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1226,7 +1702,7 @@ func (x *SyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncRequest.ProtoReflect.Descriptor instead.
 func (*SyncRequest) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{15}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SyncRequest) GetWhat() isSyncRequest_What {
@@ -1234,6 +1710,33 @@ func (x *SyncRequest) GetWhat() isSyncRequest_What {
 		return x.What
 	}
 	return nil
+}
+
+func (x *SyncRequest) GetMembers() *Empty {
+	if x != nil {
+		if x, ok := x.What.(*SyncRequest_Members); ok {
+			return x.Members
+		}
+	}
+	return nil
+}
+
+func (x *SyncRequest) GetHear() *Hear {
+	if x != nil {
+		if x, ok := x.What.(*SyncRequest_Hear); ok {
+			return x.Hear
+		}
+	}
+	return nil
+}
+
+func (x *SyncRequest) GetRemove() string {
+	if x != nil {
+		if x, ok := x.What.(*SyncRequest_Remove); ok {
+			return x.Remove
+		}
+	}
+	return ""
 }
 
 func (x *SyncRequest) GetFetch() *Fetch {
@@ -1281,6 +1784,42 @@ func (x *SyncRequest) GetScrub() *ScrubQuery {
 	return nil
 }
 
+func (x *SyncRequest) GetDecommission() string {
+	if x != nil {
+		if x, ok := x.What.(*SyncRequest_Decommission); ok {
+			return x.Decommission
+		}
+	}
+	return ""
+}
+
+func (x *SyncRequest) GetSettings() *Settings {
+	if x != nil {
+		if x, ok := x.What.(*SyncRequest_Settings); ok {
+			return x.Settings
+		}
+	}
+	return nil
+}
+
+func (x *SyncRequest) GetRings() *Empty {
+	if x != nil {
+		if x, ok := x.What.(*SyncRequest_Rings); ok {
+			return x.Rings
+		}
+	}
+	return nil
+}
+
+func (x *SyncRequest) GetEnroll() *Member {
+	if x != nil {
+		if x, ok := x.What.(*SyncRequest_Enroll); ok {
+			return x.Enroll
+		}
+	}
+	return nil
+}
+
 func (x *SyncRequest) GetCluster() uint64 {
 	if x != nil {
 		return x.Cluster
@@ -1290,6 +1829,18 @@ func (x *SyncRequest) GetCluster() uint64 {
 
 type isSyncRequest_What interface {
 	isSyncRequest_What()
+}
+
+type SyncRequest_Members struct {
+	Members *Empty `protobuf:"bytes,6,opt,name=members,proto3,oneof"`
+}
+
+type SyncRequest_Hear struct {
+	Hear *Hear `protobuf:"bytes,7,opt,name=hear,proto3,oneof"`
+}
+
+type SyncRequest_Remove struct {
+	Remove string `protobuf:"bytes,8,opt,name=remove,proto3,oneof"` // a member from the table; answers members
 }
 
 type SyncRequest_Fetch struct {
@@ -1312,6 +1863,28 @@ type SyncRequest_Scrub struct {
 	Scrub *ScrubQuery `protobuf:"bytes,5,opt,name=scrub,proto3,oneof"`
 }
 
+type SyncRequest_Decommission struct {
+	Decommission string `protobuf:"bytes,10,opt,name=decommission,proto3,oneof"` // a member, that it own nothing any more; answers members
+}
+
+type SyncRequest_Settings struct {
+	Settings *Settings `protobuf:"bytes,11,opt,name=settings,proto3,oneof"` // changes those that are set; answers rings
+}
+
+type SyncRequest_Rings struct {
+	Rings *Empty `protobuf:"bytes,12,opt,name=rings,proto3,oneof"`
+}
+
+type SyncRequest_Enroll struct {
+	Enroll *Member `protobuf:"bytes,13,opt,name=enroll,proto3,oneof"` // in the table; answers members
+}
+
+func (*SyncRequest_Members) isSyncRequest_What() {}
+
+func (*SyncRequest_Hear) isSyncRequest_What() {}
+
+func (*SyncRequest_Remove) isSyncRequest_What() {}
+
 func (*SyncRequest_Fetch) isSyncRequest_What() {}
 
 func (*SyncRequest_Walk) isSyncRequest_What() {}
@@ -1322,16 +1895,201 @@ func (*SyncRequest_States) isSyncRequest_What() {}
 
 func (*SyncRequest_Scrub) isSyncRequest_What() {}
 
+func (*SyncRequest_Decommission) isSyncRequest_What() {}
+
+func (*SyncRequest_Settings) isSyncRequest_What() {}
+
+func (*SyncRequest_Rings) isSyncRequest_What() {}
+
+func (*SyncRequest_Enroll) isSyncRequest_What() {}
+
+// Settings are the cluster's. What is not set stays as it is.
+type Settings struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Owners        uint32                 `protobuf:"varint,1,opt,name=owners,proto3" json:"owners,omitempty"`                                           // of a shard, in each region
+	Consistency   *Consistency           `protobuf:"varint,2,opt,name=consistency,proto3,enum=atoll.v1.Consistency,oneof" json:"consistency,omitempty"` // of requests that do not say
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Settings) Reset() {
+	*x = Settings{}
+	mi := &file_proto_atoll_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Settings) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Settings) ProtoMessage() {}
+
+func (x *Settings) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_atoll_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Settings.ProtoReflect.Descriptor instead.
+func (*Settings) Descriptor() ([]byte, []int) {
+	return file_proto_atoll_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *Settings) GetOwners() uint32 {
+	if x != nil {
+		return x.Owners
+	}
+	return 0
+}
+
+func (x *Settings) GetConsistency() Consistency {
+	if x != nil && x.Consistency != nil {
+		return *x.Consistency
+	}
+	return Consistency_ONE
+}
+
+// Rings says who owns what.
+type Rings struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Shards        uint32                 `protobuf:"varint,1,opt,name=shards,proto3" json:"shards,omitempty"`
+	Settings      *Settings              `protobuf:"bytes,2,opt,name=settings,proto3" json:"settings,omitempty"`
+	Regions       []*RegionRings         `protobuf:"bytes,3,rep,name=regions,proto3" json:"regions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Rings) Reset() {
+	*x = Rings{}
+	mi := &file_proto_atoll_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Rings) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Rings) ProtoMessage() {}
+
+func (x *Rings) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_atoll_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Rings.ProtoReflect.Descriptor instead.
+func (*Rings) Descriptor() ([]byte, []int) {
+	return file_proto_atoll_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *Rings) GetShards() uint32 {
+	if x != nil {
+		return x.Shards
+	}
+	return 0
+}
+
+func (x *Rings) GetSettings() *Settings {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+func (x *Rings) GetRegions() []*RegionRings {
+	if x != nil {
+		return x.Regions
+	}
+	return nil
+}
+
+type RegionRings struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Region        string                 `protobuf:"bytes,1,opt,name=region,proto3" json:"region,omitempty"`
+	Layout        *Layout                `protobuf:"bytes,2,opt,name=layout,proto3" json:"layout,omitempty"`
+	Wanted        *Ring                  `protobuf:"bytes,3,opt,name=wanted,proto3" json:"wanted,omitempty"` // what follows from the table of members
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RegionRings) Reset() {
+	*x = RegionRings{}
+	mi := &file_proto_atoll_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RegionRings) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RegionRings) ProtoMessage() {}
+
+func (x *RegionRings) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_atoll_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RegionRings.ProtoReflect.Descriptor instead.
+func (*RegionRings) Descriptor() ([]byte, []int) {
+	return file_proto_atoll_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *RegionRings) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
+}
+
+func (x *RegionRings) GetLayout() *Layout {
+	if x != nil {
+		return x.Layout
+	}
+	return nil
+}
+
+func (x *RegionRings) GetWanted() *Ring {
+	if x != nil {
+		return x.Wanted
+	}
+	return nil
+}
+
 type SyncAnswer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Error *Error                 `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"`
 	// Types that are valid to be assigned to What:
 	//
+	//	*SyncAnswer_Members
+	//	*SyncAnswer_Heard
 	//	*SyncAnswer_Fetched
 	//	*SyncAnswer_Walked
 	//	*SyncAnswer_Status
 	//	*SyncAnswer_States
 	//	*SyncAnswer_Scrub
+	//	*SyncAnswer_Rings
 	What          isSyncAnswer_What `protobuf_oneof:"what"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1339,7 +2097,7 @@ type SyncAnswer struct {
 
 func (x *SyncAnswer) Reset() {
 	*x = SyncAnswer{}
-	mi := &file_proto_atoll_proto_msgTypes[16]
+	mi := &file_proto_atoll_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1351,7 +2109,7 @@ func (x *SyncAnswer) String() string {
 func (*SyncAnswer) ProtoMessage() {}
 
 func (x *SyncAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[16]
+	mi := &file_proto_atoll_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1364,7 +2122,7 @@ func (x *SyncAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncAnswer.ProtoReflect.Descriptor instead.
 func (*SyncAnswer) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{16}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SyncAnswer) GetError() *Error {
@@ -1377,6 +2135,24 @@ func (x *SyncAnswer) GetError() *Error {
 func (x *SyncAnswer) GetWhat() isSyncAnswer_What {
 	if x != nil {
 		return x.What
+	}
+	return nil
+}
+
+func (x *SyncAnswer) GetMembers() *Members {
+	if x != nil {
+		if x, ok := x.What.(*SyncAnswer_Members); ok {
+			return x.Members
+		}
+	}
+	return nil
+}
+
+func (x *SyncAnswer) GetHeard() *Heard {
+	if x != nil {
+		if x, ok := x.What.(*SyncAnswer_Heard); ok {
+			return x.Heard
+		}
 	}
 	return nil
 }
@@ -1426,8 +2202,25 @@ func (x *SyncAnswer) GetScrub() *ScrubState {
 	return nil
 }
 
+func (x *SyncAnswer) GetRings() *Rings {
+	if x != nil {
+		if x, ok := x.What.(*SyncAnswer_Rings); ok {
+			return x.Rings
+		}
+	}
+	return nil
+}
+
 type isSyncAnswer_What interface {
 	isSyncAnswer_What()
+}
+
+type SyncAnswer_Members struct {
+	Members *Members `protobuf:"bytes,7,opt,name=members,proto3,oneof"`
+}
+
+type SyncAnswer_Heard struct {
+	Heard *Heard `protobuf:"bytes,8,opt,name=heard,proto3,oneof"`
 }
 
 type SyncAnswer_Fetched struct {
@@ -1450,6 +2243,14 @@ type SyncAnswer_Scrub struct {
 	Scrub *ScrubState `protobuf:"bytes,6,opt,name=scrub,proto3,oneof"`
 }
 
+type SyncAnswer_Rings struct {
+	Rings *Rings `protobuf:"bytes,9,opt,name=rings,proto3,oneof"`
+}
+
+func (*SyncAnswer_Members) isSyncAnswer_What() {}
+
+func (*SyncAnswer_Heard) isSyncAnswer_What() {}
+
 func (*SyncAnswer_Fetched) isSyncAnswer_What() {}
 
 func (*SyncAnswer_Walked) isSyncAnswer_What() {}
@@ -1459,6 +2260,387 @@ func (*SyncAnswer_Status) isSyncAnswer_What() {}
 func (*SyncAnswer_States) isSyncAnswer_What() {}
 
 func (*SyncAnswer_Scrub) isSyncAnswer_What() {}
+
+func (*SyncAnswer_Rings) isSyncAnswer_What() {}
+
+// Hear asks what an owner has heard of some objects, once it has heard what a
+// vector says.
+type Hear struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Shard         uint32                 `protobuf:"varint,1,opt,name=shard,proto3" json:"shard,omitempty"`
+	Keys          [][]byte               `protobuf:"bytes,2,rep,name=keys,proto3" json:"keys,omitempty"`     // of the objects
+	Vector        []byte                 `protobuf:"bytes,3,opt,name=vector,proto3" json:"vector,omitempty"` // empty: answer at once
+	PatienceMs    uint32                 `protobuf:"varint,4,opt,name=patience_ms,json=patienceMs,proto3" json:"patience_ms,omitempty"`
+	Member        string                 `protobuf:"bytes,5,opt,name=member,proto3" json:"member,omitempty"`          // who asks, and has what the vector says
+	Table         []byte                 `protobuf:"bytes,6,opt,name=table,proto3" json:"table,omitempty"`            // what the one who asks has heard of the system shard
+	Everything    bool                   `protobuf:"varint,7,opt,name=everything,proto3" json:"everything,omitempty"` // not of some objects: of the whole shard
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Hear) Reset() {
+	*x = Hear{}
+	mi := &file_proto_atoll_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Hear) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Hear) ProtoMessage() {}
+
+func (x *Hear) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_atoll_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Hear.ProtoReflect.Descriptor instead.
+func (*Hear) Descriptor() ([]byte, []int) {
+	return file_proto_atoll_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *Hear) GetShard() uint32 {
+	if x != nil {
+		return x.Shard
+	}
+	return 0
+}
+
+func (x *Hear) GetKeys() [][]byte {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *Hear) GetVector() []byte {
+	if x != nil {
+		return x.Vector
+	}
+	return nil
+}
+
+func (x *Hear) GetPatienceMs() uint32 {
+	if x != nil {
+		return x.PatienceMs
+	}
+	return 0
+}
+
+func (x *Hear) GetMember() string {
+	if x != nil {
+		return x.Member
+	}
+	return ""
+}
+
+func (x *Hear) GetTable() []byte {
+	if x != nil {
+		return x.Table
+	}
+	return nil
+}
+
+func (x *Hear) GetEverything() bool {
+	if x != nil {
+		return x.Everything
+	}
+	return false
+}
+
+// Heard answers Hear with vectors: what any range of the objects has heard, and
+// what all have, empty if that is the same.
+type Heard struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Any           []byte                 `protobuf:"bytes,1,opt,name=any,proto3" json:"any,omitempty"`
+	All           []byte                 `protobuf:"bytes,2,opt,name=all,proto3" json:"all,omitempty"`
+	Table         []byte                 `protobuf:"bytes,3,opt,name=table,proto3" json:"table,omitempty"`      // what the owner has heard of the system shard
+	Joining       bool                   `protobuf:"varint,4,opt,name=joining,proto3" json:"joining,omitempty"` // the owner takes the shard over itself
+	Ranges        []byte                 `protobuf:"bytes,5,opt,name=ranges,proto3" json:"ranges,omitempty"`    // of everything: what was heard, range by range
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Heard) Reset() {
+	*x = Heard{}
+	mi := &file_proto_atoll_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Heard) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Heard) ProtoMessage() {}
+
+func (x *Heard) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_atoll_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Heard.ProtoReflect.Descriptor instead.
+func (*Heard) Descriptor() ([]byte, []int) {
+	return file_proto_atoll_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *Heard) GetAny() []byte {
+	if x != nil {
+		return x.Any
+	}
+	return nil
+}
+
+func (x *Heard) GetAll() []byte {
+	if x != nil {
+		return x.All
+	}
+	return nil
+}
+
+func (x *Heard) GetTable() []byte {
+	if x != nil {
+		return x.Table
+	}
+	return nil
+}
+
+func (x *Heard) GetJoining() bool {
+	if x != nil {
+		return x.Joining
+	}
+	return false
+}
+
+func (x *Heard) GetRanges() []byte {
+	if x != nil {
+		return x.Ranges
+	}
+	return nil
+}
+
+// Heartbeat is what a member says a few times a second, and once more when it
+// leaves.
+type Heartbeat struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Member        string                 `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
+	Incarnation   uint64                 `protobuf:"varint,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"` // of its process; a later one is greater
+	Suspects      []string               `protobuf:"bytes,3,rep,name=suspects,proto3" json:"suspects,omitempty"`        // members that it suspects, or holds to be down
+	Leaving       bool                   `protobuf:"varint,4,opt,name=leaving,proto3" json:"leaving,omitempty"`
+	Cluster       uint64                 `protobuf:"fixed64,5,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Heartbeat) Reset() {
+	*x = Heartbeat{}
+	mi := &file_proto_atoll_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Heartbeat) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Heartbeat) ProtoMessage() {}
+
+func (x *Heartbeat) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_atoll_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
+func (*Heartbeat) Descriptor() ([]byte, []int) {
+	return file_proto_atoll_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *Heartbeat) GetMember() string {
+	if x != nil {
+		return x.Member
+	}
+	return ""
+}
+
+func (x *Heartbeat) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *Heartbeat) GetSuspects() []string {
+	if x != nil {
+		return x.Suspects
+	}
+	return nil
+}
+
+func (x *Heartbeat) GetLeaving() bool {
+	if x != nil {
+		return x.Leaving
+	}
+	return false
+}
+
+func (x *Heartbeat) GetCluster() uint64 {
+	if x != nil {
+		return x.Cluster
+	}
+	return 0
+}
+
+// Members is the table of members, and what one of them sees of the others.
+type Members struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Members       []*MemberView          `protobuf:"bytes,1,rep,name=members,proto3" json:"members,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Members) Reset() {
+	*x = Members{}
+	mi := &file_proto_atoll_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Members) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Members) ProtoMessage() {}
+
+func (x *Members) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_atoll_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Members.ProtoReflect.Descriptor instead.
+func (*Members) Descriptor() ([]byte, []int) {
+	return file_proto_atoll_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *Members) GetMembers() []*MemberView {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+type MemberView struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Member        *Member                `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
+	State         string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`                        // alive, suspect, down, left, or unknown as yet
+	Phi           float64                `protobuf:"fixed64,3,opt,name=phi,proto3" json:"phi,omitempty"`                          // level of suspicion
+	SilentMs      int64                  `protobuf:"varint,4,opt,name=silent_ms,json=silentMs,proto3" json:"silent_ms,omitempty"` // since it was last heard
+	Suspicions    uint32                 `protobuf:"varint,5,opt,name=suspicions,proto3" json:"suspicions,omitempty"`             // so many
+	Observers     uint32                 `protobuf:"varint,6,opt,name=observers,proto3" json:"observers,omitempty"`               // of so many suspect it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemberView) Reset() {
+	*x = MemberView{}
+	mi := &file_proto_atoll_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemberView) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemberView) ProtoMessage() {}
+
+func (x *MemberView) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_atoll_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemberView.ProtoReflect.Descriptor instead.
+func (*MemberView) Descriptor() ([]byte, []int) {
+	return file_proto_atoll_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *MemberView) GetMember() *Member {
+	if x != nil {
+		return x.Member
+	}
+	return nil
+}
+
+func (x *MemberView) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *MemberView) GetPhi() float64 {
+	if x != nil {
+		return x.Phi
+	}
+	return 0
+}
+
+func (x *MemberView) GetSilentMs() int64 {
+	if x != nil {
+		return x.SilentMs
+	}
+	return 0
+}
+
+func (x *MemberView) GetSuspicions() uint32 {
+	if x != nil {
+		return x.Suspicions
+	}
+	return 0
+}
+
+func (x *MemberView) GetObservers() uint32 {
+	if x != nil {
+		return x.Observers
+	}
+	return 0
+}
 
 // States is what a member has of all shards.
 type States struct {
@@ -1470,7 +2652,7 @@ type States struct {
 
 func (x *States) Reset() {
 	*x = States{}
-	mi := &file_proto_atoll_proto_msgTypes[17]
+	mi := &file_proto_atoll_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1482,7 +2664,7 @@ func (x *States) String() string {
 func (*States) ProtoMessage() {}
 
 func (x *States) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[17]
+	mi := &file_proto_atoll_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1495,7 +2677,7 @@ func (x *States) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use States.ProtoReflect.Descriptor instead.
 func (*States) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{17}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *States) GetShards() []*ShardState {
@@ -1516,7 +2698,7 @@ type Fetch struct {
 
 func (x *Fetch) Reset() {
 	*x = Fetch{}
-	mi := &file_proto_atoll_proto_msgTypes[18]
+	mi := &file_proto_atoll_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1528,7 +2710,7 @@ func (x *Fetch) String() string {
 func (*Fetch) ProtoMessage() {}
 
 func (x *Fetch) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[18]
+	mi := &file_proto_atoll_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1541,7 +2723,7 @@ func (x *Fetch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fetch.ProtoReflect.Descriptor instead.
 func (*Fetch) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{18}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Fetch) GetShard() uint32 {
@@ -1569,7 +2751,7 @@ type Fetched struct {
 
 func (x *Fetched) Reset() {
 	*x = Fetched{}
-	mi := &file_proto_atoll_proto_msgTypes[19]
+	mi := &file_proto_atoll_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1581,7 +2763,7 @@ func (x *Fetched) String() string {
 func (*Fetched) ProtoMessage() {}
 
 func (x *Fetched) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[19]
+	mi := &file_proto_atoll_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1594,7 +2776,7 @@ func (x *Fetched) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fetched.ProtoReflect.Descriptor instead.
 func (*Fetched) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{19}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Fetched) GetEvents() [][]byte {
@@ -1629,7 +2811,7 @@ type Walk struct {
 
 func (x *Walk) Reset() {
 	*x = Walk{}
-	mi := &file_proto_atoll_proto_msgTypes[20]
+	mi := &file_proto_atoll_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1641,7 +2823,7 @@ func (x *Walk) String() string {
 func (*Walk) ProtoMessage() {}
 
 func (x *Walk) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[20]
+	mi := &file_proto_atoll_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1654,7 +2836,7 @@ func (x *Walk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Walk.ProtoReflect.Descriptor instead.
 func (*Walk) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{20}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Walk) GetShard() uint32 {
@@ -1682,7 +2864,7 @@ type Range struct {
 
 func (x *Range) Reset() {
 	*x = Range{}
-	mi := &file_proto_atoll_proto_msgTypes[21]
+	mi := &file_proto_atoll_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1694,7 +2876,7 @@ func (x *Range) String() string {
 func (*Range) ProtoMessage() {}
 
 func (x *Range) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[21]
+	mi := &file_proto_atoll_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1707,7 +2889,7 @@ func (x *Range) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Range.ProtoReflect.Descriptor instead.
 func (*Range) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{21}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Range) GetLow() []byte {
@@ -1742,7 +2924,7 @@ type Walked struct {
 
 func (x *Walked) Reset() {
 	*x = Walked{}
-	mi := &file_proto_atoll_proto_msgTypes[22]
+	mi := &file_proto_atoll_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1754,7 +2936,7 @@ func (x *Walked) String() string {
 func (*Walked) ProtoMessage() {}
 
 func (x *Walked) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[22]
+	mi := &file_proto_atoll_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1767,7 +2949,7 @@ func (x *Walked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Walked.ProtoReflect.Descriptor instead.
 func (*Walked) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{22}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Walked) GetVectors() [][]byte {
@@ -1798,7 +2980,7 @@ type Part struct {
 
 func (x *Part) Reset() {
 	*x = Part{}
-	mi := &file_proto_atoll_proto_msgTypes[23]
+	mi := &file_proto_atoll_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1810,7 +2992,7 @@ func (x *Part) String() string {
 func (*Part) ProtoMessage() {}
 
 func (x *Part) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[23]
+	mi := &file_proto_atoll_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1823,7 +3005,7 @@ func (x *Part) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Part.ProtoReflect.Descriptor instead.
 func (*Part) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{23}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Part) GetLow() []byte {
@@ -1878,7 +3060,7 @@ type Field struct {
 
 func (x *Field) Reset() {
 	*x = Field{}
-	mi := &file_proto_atoll_proto_msgTypes[24]
+	mi := &file_proto_atoll_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1890,7 +3072,7 @@ func (x *Field) String() string {
 func (*Field) ProtoMessage() {}
 
 func (x *Field) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[24]
+	mi := &file_proto_atoll_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1903,7 +3085,7 @@ func (x *Field) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Field.ProtoReflect.Descriptor instead.
 func (*Field) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{24}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Field) GetPosition() []byte {
@@ -1929,7 +3111,7 @@ type StatusQuery struct {
 
 func (x *StatusQuery) Reset() {
 	*x = StatusQuery{}
-	mi := &file_proto_atoll_proto_msgTypes[25]
+	mi := &file_proto_atoll_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1941,7 +3123,7 @@ func (x *StatusQuery) String() string {
 func (*StatusQuery) ProtoMessage() {}
 
 func (x *StatusQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[25]
+	mi := &file_proto_atoll_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1954,7 +3136,7 @@ func (x *StatusQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusQuery.ProtoReflect.Descriptor instead.
 func (*StatusQuery) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{25}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *StatusQuery) GetShards() bool {
@@ -1977,13 +3159,15 @@ type Status struct {
 	Scrub         *ScrubState            `protobuf:"bytes,9,opt,name=scrub,proto3" json:"scrub,omitempty"`
 	Damages       []*Damage              `protobuf:"bytes,10,rep,name=damages,proto3" json:"damages,omitempty"`
 	NotWhole      []uint32               `protobuf:"varint,11,rep,packed,name=not_whole,json=notWhole,proto3" json:"not_whole,omitempty"` // shards with ranges ahead of others, or damaged
+	Holdings      *Holdings              `protobuf:"bytes,12,opt,name=holdings,proto3" json:"holdings,omitempty"`
+	Rings         *Rings                 `protobuf:"bytes,13,opt,name=rings,proto3" json:"rings,omitempty"` // with the states of all shards
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Status) Reset() {
 	*x = Status{}
-	mi := &file_proto_atoll_proto_msgTypes[26]
+	mi := &file_proto_atoll_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1995,7 +3179,7 @@ func (x *Status) String() string {
 func (*Status) ProtoMessage() {}
 
 func (x *Status) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[26]
+	mi := &file_proto_atoll_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2008,7 +3192,7 @@ func (x *Status) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Status.ProtoReflect.Descriptor instead.
 func (*Status) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{26}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Status) GetMember() string {
@@ -2088,18 +3272,118 @@ func (x *Status) GetNotWhole() []uint32 {
 	return nil
 }
 
+func (x *Status) GetHoldings() *Holdings {
+	if x != nil {
+		return x.Holdings
+	}
+	return nil
+}
+
+func (x *Status) GetRings() *Rings {
+	if x != nil {
+		return x.Rings
+	}
+	return nil
+}
+
 // ScrubQuery asks how a scrub stands: the comparison of all that is stored with
 // its digests.
+// Holdings says of how many shards a member has copies.
+type Holdings struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Owned         uint32                 `protobuf:"varint,1,opt,name=owned,proto3" json:"owned,omitempty"`                                // it serves them
+	Joining       uint32                 `protobuf:"varint,2,opt,name=joining,proto3" json:"joining,omitempty"`                            // it is taking them over
+	Handing       uint32                 `protobuf:"varint,3,opt,name=handing,proto3" json:"handing,omitempty"`                            // it keeps them until all owners have heard what it has
+	Hints         uint32                 `protobuf:"varint,4,opt,name=hints,proto3" json:"hints,omitempty"`                                // of these, those that it took writes for in place of owners
+	JoinedBytes   uint64                 `protobuf:"varint,5,opt,name=joined_bytes,json=joinedBytes,proto3" json:"joined_bytes,omitempty"` // that it has taken over since the process started
+	HintEvents    uint64                 `protobuf:"varint,6,opt,name=hint_events,json=hintEvents,proto3" json:"hint_events,omitempty"`    // that wait in hints
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Holdings) Reset() {
+	*x = Holdings{}
+	mi := &file_proto_atoll_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Holdings) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Holdings) ProtoMessage() {}
+
+func (x *Holdings) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_atoll_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Holdings.ProtoReflect.Descriptor instead.
+func (*Holdings) Descriptor() ([]byte, []int) {
+	return file_proto_atoll_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *Holdings) GetOwned() uint32 {
+	if x != nil {
+		return x.Owned
+	}
+	return 0
+}
+
+func (x *Holdings) GetJoining() uint32 {
+	if x != nil {
+		return x.Joining
+	}
+	return 0
+}
+
+func (x *Holdings) GetHanding() uint32 {
+	if x != nil {
+		return x.Handing
+	}
+	return 0
+}
+
+func (x *Holdings) GetHints() uint32 {
+	if x != nil {
+		return x.Hints
+	}
+	return 0
+}
+
+func (x *Holdings) GetJoinedBytes() uint64 {
+	if x != nil {
+		return x.JoinedBytes
+	}
+	return 0
+}
+
+func (x *Holdings) GetHintEvents() uint64 {
+	if x != nil {
+		return x.HintEvents
+	}
+	return 0
+}
+
 type ScrubQuery struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Start         bool                   `protobuf:"varint,1,opt,name=start,proto3" json:"start,omitempty"` // start one, unless one is running
+	Start         bool                   `protobuf:"varint,1,opt,name=start,proto3" json:"start,omitempty"`                 // start one, unless one is running
+	GiveUp        bool                   `protobuf:"varint,2,opt,name=give_up,json=giveUp,proto3" json:"give_up,omitempty"` // after it, give up what nobody can make up for
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ScrubQuery) Reset() {
 	*x = ScrubQuery{}
-	mi := &file_proto_atoll_proto_msgTypes[27]
+	mi := &file_proto_atoll_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2111,7 +3395,7 @@ func (x *ScrubQuery) String() string {
 func (*ScrubQuery) ProtoMessage() {}
 
 func (x *ScrubQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[27]
+	mi := &file_proto_atoll_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2124,12 +3408,19 @@ func (x *ScrubQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubQuery.ProtoReflect.Descriptor instead.
 func (*ScrubQuery) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{27}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ScrubQuery) GetStart() bool {
 	if x != nil {
 		return x.Start
+	}
+	return false
+}
+
+func (x *ScrubQuery) GetGiveUp() bool {
+	if x != nil {
+		return x.GiveUp
 	}
 	return false
 }
@@ -2148,7 +3439,7 @@ type ScrubState struct {
 
 func (x *ScrubState) Reset() {
 	*x = ScrubState{}
-	mi := &file_proto_atoll_proto_msgTypes[28]
+	mi := &file_proto_atoll_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2160,7 +3451,7 @@ func (x *ScrubState) String() string {
 func (*ScrubState) ProtoMessage() {}
 
 func (x *ScrubState) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[28]
+	mi := &file_proto_atoll_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2173,7 +3464,7 @@ func (x *ScrubState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubState.ProtoReflect.Descriptor instead.
 func (*ScrubState) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{28}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ScrubState) GetRunning() bool {
@@ -2231,7 +3522,7 @@ type Damage struct {
 
 func (x *Damage) Reset() {
 	*x = Damage{}
-	mi := &file_proto_atoll_proto_msgTypes[29]
+	mi := &file_proto_atoll_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2243,7 +3534,7 @@ func (x *Damage) String() string {
 func (*Damage) ProtoMessage() {}
 
 func (x *Damage) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[29]
+	mi := &file_proto_atoll_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2256,7 +3547,7 @@ func (x *Damage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Damage.ProtoReflect.Descriptor instead.
 func (*Damage) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{29}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Damage) GetShard() uint32 {
@@ -2302,7 +3593,7 @@ type PeerStatus struct {
 
 func (x *PeerStatus) Reset() {
 	*x = PeerStatus{}
-	mi := &file_proto_atoll_proto_msgTypes[30]
+	mi := &file_proto_atoll_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2314,7 +3605,7 @@ func (x *PeerStatus) String() string {
 func (*PeerStatus) ProtoMessage() {}
 
 func (x *PeerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[30]
+	mi := &file_proto_atoll_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2327,7 +3618,7 @@ func (x *PeerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerStatus.ProtoReflect.Descriptor instead.
 func (*PeerStatus) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{30}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *PeerStatus) GetMember() string {
@@ -2392,7 +3683,7 @@ type ShardLag struct {
 
 func (x *ShardLag) Reset() {
 	*x = ShardLag{}
-	mi := &file_proto_atoll_proto_msgTypes[31]
+	mi := &file_proto_atoll_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2404,7 +3695,7 @@ func (x *ShardLag) String() string {
 func (*ShardLag) ProtoMessage() {}
 
 func (x *ShardLag) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[31]
+	mi := &file_proto_atoll_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2417,7 +3708,7 @@ func (x *ShardLag) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardLag.ProtoReflect.Descriptor instead.
 func (*ShardLag) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{31}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ShardLag) GetShard() uint32 {
@@ -2459,12 +3750,17 @@ var File_proto_atoll_proto protoreflect.FileDescriptor
 
 const file_proto_atoll_proto_rawDesc = "" +
 	"\n" +
-	"\x11proto/atoll.proto\x12\batoll.v1\"T\n" +
+	"\x11proto/atoll.proto\x12\batoll.v1\"\xe1\x01\n" +
 	"\aRequest\x123\n" +
 	"\n" +
 	"operations\x18\x01 \x03(\v2\x13.atoll.v1.OperationR\n" +
 	"operations\x12\x14\n" +
-	"\x05after\x18\x02 \x01(\fR\x05after\"\x9b\x04\n" +
+	"\x05after\x18\x02 \x01(\fR\x05after\x12<\n" +
+	"\vconsistency\x18\x03 \x01(\x0e2\x15.atoll.v1.ConsistencyH\x00R\vconsistency\x88\x01\x01\x12\x1f\n" +
+	"\vpatience_ms\x18\x04 \x01(\rR\n" +
+	"patienceMs\x12\x1c\n" +
+	"\toperation\x18\x05 \x01(\fR\toperationB\x0e\n" +
+	"\f_consistency\"\x9b\x04\n" +
 	"\tOperation\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12!\n" +
 	"\vcounter_add\x18\x02 \x01(\x03H\x00R\n" +
@@ -2508,10 +3804,10 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\x05error\x18\x01 \x01(\v2\x0f.atoll.v1.ErrorR\x05error\x12*\n" +
 	"\aresults\x18\x02 \x03(\v2\x10.atoll.v1.ResultR\aresults\x12\x16\n" +
 	"\x06vector\x18\x03 \x01(\fR\x06vector\x12\x16\n" +
-	"\x06member\x18\x04 \x01(\tR\x06member\"\xbb\x01\n" +
+	"\x06member\x18\x04 \x01(\tR\x06member\"\xef\x01\n" +
 	"\x05Error\x12(\n" +
 	"\x04code\x18\x01 \x01(\x0e2\x14.atoll.v1.Error.CodeR\x04code\x12\x12\n" +
-	"\x04text\x18\x02 \x01(\tR\x04text\"t\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\"\xa7\x01\n" +
 	"\x04Code\x12\v\n" +
 	"\aUNKNOWN\x10\x00\x12\v\n" +
 	"\aINVALID\x10\x01\x12\f\n" +
@@ -2521,24 +3817,53 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\vWRONG_SHARD\x10\x05\x12\n" +
 	"\n" +
 	"\x06BEHIND\x10\x06\x12\f\n" +
-	"\bNO_SPACE\x10\a\"\xa3\x01\n" +
+	"\bNO_SPACE\x10\a\x12\x0e\n" +
+	"\n" +
+	"NOT_ENOUGH\x10\b\x12\r\n" +
+	"\tNOT_OWNER\x10\t\x12\x12\n" +
+	"\x0eNOT_REMEMBERED\x10\n" +
+	"\"\xdc\x01\n" +
 	"\vClusterInfo\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x16\n" +
 	"\x06shards\x18\x02 \x01(\rR\x06shards\x12\x16\n" +
 	"\x06member\x18\x03 \x01(\tR\x06member\x12\x16\n" +
 	"\x06region\x18\x04 \x01(\tR\x06region\x12\x18\n" +
 	"\aversion\x18\x05 \x01(\tR\aversion\x12\x18\n" +
-	"\aregions\x18\x06 \x03(\tR\aregions\"\x93\x01\n" +
+	"\aregions\x18\x06 \x03(\tR\aregions\x127\n" +
+	"\vconsistency\x18\a \x01(\x0e2\x15.atoll.v1.ConsistencyR\vconsistency\"\x93\x01\n" +
 	"\x05Token\x12\x16\n" +
 	"\x06shards\x18\x01 \x01(\rR\x06shards\x126\n" +
 	"\avectors\x18\x02 \x03(\v2\x1c.atoll.v1.Token.VectorsEntryR\avectors\x1a:\n" +
 	"\fVectorsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\rR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\"O\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\"\xdc\x01\n" +
+	"\x06Member\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06region\x18\x02 \x01(\tR\x06region\x12\x12\n" +
+	"\x04zone\x18\x03 \x01(\tR\x04zone\x12\x16\n" +
+	"\x06weight\x18\x04 \x01(\rR\x06weight\x12\x18\n" +
+	"\aversion\x18\x05 \x01(\tR\aversion\x12\x16\n" +
+	"\x06client\x18\x06 \x01(\tR\x06client\x12\x14\n" +
+	"\x05route\x18\a \x01(\tR\x05route\x12\x18\n" +
+	"\agateway\x18\b \x01(\tR\agateway\x12\x18\n" +
+	"\aleaving\x18\t \x01(\bR\aleaving\"D\n" +
+	"\x04Ring\x12\x16\n" +
+	"\x06owners\x18\x01 \x01(\rR\x06owners\x12$\n" +
+	"\x05seats\x18\x02 \x03(\v2\x0e.atoll.v1.SeatR\x05seats\"F\n" +
+	"\x04Seat\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04zone\x18\x02 \x01(\tR\x04zone\x12\x16\n" +
+	"\x06weight\x18\x03 \x01(\rR\x06weight\"V\n" +
+	"\x06Layout\x12(\n" +
+	"\acurrent\x18\x01 \x01(\v2\x0e.atoll.v1.RingR\acurrent\x12\"\n" +
+	"\x04next\x18\x02 \x01(\v2\x0e.atoll.v1.RingR\x04next\"4\n" +
+	"\bProgress\x12\x12\n" +
+	"\x04ring\x18\x01 \x01(\x06R\x04ring\x12\x14\n" +
+	"\x05joint\x18\x02 \x01(\bR\x05joint\"O\n" +
 	"\x05Delta\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\tR\x06member\x12\x14\n" +
 	"\x05event\x18\x02 \x01(\fR\x05event\x12\x18\n" +
-	"\acluster\x18\x03 \x01(\x06R\acluster\"\xc8\x01\n" +
+	"\acluster\x18\x03 \x01(\x06R\acluster\"\x92\x02\n" +
 	"\x06Gossip\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\tR\x06member\x12\x16\n" +
 	"\x06region\x18\x02 \x01(\tR\x06region\x12 \n" +
@@ -2546,30 +3871,92 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\x06shards\x18\x04 \x03(\v2\x14.atoll.v1.ShardStateR\x06shards\x12\x18\n" +
 	"\acluster\x18\x05 \x01(\x06R\acluster\x12\x10\n" +
 	"\x03sum\x18\x06 \x01(\x06R\x03sum\x12\x12\n" +
-	"\x04last\x18\a \x01(\bR\x04last\"d\n" +
+	"\x04last\x18\a \x01(\bR\x04last\x12!\n" +
+	"\fcluster_name\x18\b \x01(\tR\vclusterName\x12%\n" +
+	"\x0ecluster_shards\x18\t \x01(\rR\rclusterShards\"\x92\x01\n" +
 	"\n" +
 	"ShardState\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x16\n" +
 	"\x06vector\x18\x02 \x01(\fR\x06vector\x12\x12\n" +
 	"\x04root\x18\x03 \x01(\fR\x04root\x12\x14\n" +
-	"\x05whole\x18\x04 \x01(\bR\x05whole\"\x88\x02\n" +
-	"\vSyncRequest\x12'\n" +
+	"\x05whole\x18\x04 \x01(\bR\x05whole\x12\x16\n" +
+	"\x06absent\x18\x05 \x01(\bR\x06absent\x12\x14\n" +
+	"\x05owned\x18\x06 \x01(\bR\x05owned\"\xa2\x04\n" +
+	"\vSyncRequest\x12+\n" +
+	"\amembers\x18\x06 \x01(\v2\x0f.atoll.v1.EmptyH\x00R\amembers\x12$\n" +
+	"\x04hear\x18\a \x01(\v2\x0e.atoll.v1.HearH\x00R\x04hear\x12\x18\n" +
+	"\x06remove\x18\b \x01(\tH\x00R\x06remove\x12'\n" +
 	"\x05fetch\x18\x01 \x01(\v2\x0f.atoll.v1.FetchH\x00R\x05fetch\x12$\n" +
 	"\x04walk\x18\x02 \x01(\v2\x0e.atoll.v1.WalkH\x00R\x04walk\x12/\n" +
 	"\x06status\x18\x03 \x01(\v2\x15.atoll.v1.StatusQueryH\x00R\x06status\x12)\n" +
 	"\x06states\x18\x04 \x01(\v2\x0f.atoll.v1.EmptyH\x00R\x06states\x12,\n" +
-	"\x05scrub\x18\x05 \x01(\v2\x14.atoll.v1.ScrubQueryH\x00R\x05scrub\x12\x18\n" +
+	"\x05scrub\x18\x05 \x01(\v2\x14.atoll.v1.ScrubQueryH\x00R\x05scrub\x12$\n" +
+	"\fdecommission\x18\n" +
+	" \x01(\tH\x00R\fdecommission\x120\n" +
+	"\bsettings\x18\v \x01(\v2\x12.atoll.v1.SettingsH\x00R\bsettings\x12'\n" +
+	"\x05rings\x18\f \x01(\v2\x0f.atoll.v1.EmptyH\x00R\x05rings\x12*\n" +
+	"\x06enroll\x18\r \x01(\v2\x10.atoll.v1.MemberH\x00R\x06enroll\x12\x18\n" +
 	"\acluster\x18\t \x01(\x06R\aclusterB\x06\n" +
-	"\x04what\"\x9c\x02\n" +
+	"\x04what\"p\n" +
+	"\bSettings\x12\x16\n" +
+	"\x06owners\x18\x01 \x01(\rR\x06owners\x12<\n" +
+	"\vconsistency\x18\x02 \x01(\x0e2\x15.atoll.v1.ConsistencyH\x00R\vconsistency\x88\x01\x01B\x0e\n" +
+	"\f_consistency\"\x80\x01\n" +
+	"\x05Rings\x12\x16\n" +
+	"\x06shards\x18\x01 \x01(\rR\x06shards\x12.\n" +
+	"\bsettings\x18\x02 \x01(\v2\x12.atoll.v1.SettingsR\bsettings\x12/\n" +
+	"\aregions\x18\x03 \x03(\v2\x15.atoll.v1.RegionRingsR\aregions\"w\n" +
+	"\vRegionRings\x12\x16\n" +
+	"\x06region\x18\x01 \x01(\tR\x06region\x12(\n" +
+	"\x06layout\x18\x02 \x01(\v2\x10.atoll.v1.LayoutR\x06layout\x12&\n" +
+	"\x06wanted\x18\x03 \x01(\v2\x0e.atoll.v1.RingR\x06wanted\"\x9d\x03\n" +
 	"\n" +
 	"SyncAnswer\x12%\n" +
 	"\x05error\x18\x01 \x01(\v2\x0f.atoll.v1.ErrorR\x05error\x12-\n" +
+	"\amembers\x18\a \x01(\v2\x11.atoll.v1.MembersH\x00R\amembers\x12'\n" +
+	"\x05heard\x18\b \x01(\v2\x0f.atoll.v1.HeardH\x00R\x05heard\x12-\n" +
 	"\afetched\x18\x02 \x01(\v2\x11.atoll.v1.FetchedH\x00R\afetched\x12*\n" +
 	"\x06walked\x18\x03 \x01(\v2\x10.atoll.v1.WalkedH\x00R\x06walked\x12*\n" +
 	"\x06status\x18\x04 \x01(\v2\x10.atoll.v1.StatusH\x00R\x06status\x12*\n" +
 	"\x06states\x18\x05 \x01(\v2\x10.atoll.v1.StatesH\x00R\x06states\x12,\n" +
-	"\x05scrub\x18\x06 \x01(\v2\x14.atoll.v1.ScrubStateH\x00R\x05scrubB\x06\n" +
-	"\x04what\"6\n" +
+	"\x05scrub\x18\x06 \x01(\v2\x14.atoll.v1.ScrubStateH\x00R\x05scrub\x12'\n" +
+	"\x05rings\x18\t \x01(\v2\x0f.atoll.v1.RingsH\x00R\x05ringsB\x06\n" +
+	"\x04what\"\xb7\x01\n" +
+	"\x04Hear\x12\x14\n" +
+	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x12\n" +
+	"\x04keys\x18\x02 \x03(\fR\x04keys\x12\x16\n" +
+	"\x06vector\x18\x03 \x01(\fR\x06vector\x12\x1f\n" +
+	"\vpatience_ms\x18\x04 \x01(\rR\n" +
+	"patienceMs\x12\x16\n" +
+	"\x06member\x18\x05 \x01(\tR\x06member\x12\x14\n" +
+	"\x05table\x18\x06 \x01(\fR\x05table\x12\x1e\n" +
+	"\n" +
+	"everything\x18\a \x01(\bR\n" +
+	"everything\"s\n" +
+	"\x05Heard\x12\x10\n" +
+	"\x03any\x18\x01 \x01(\fR\x03any\x12\x10\n" +
+	"\x03all\x18\x02 \x01(\fR\x03all\x12\x14\n" +
+	"\x05table\x18\x03 \x01(\fR\x05table\x12\x18\n" +
+	"\ajoining\x18\x04 \x01(\bR\ajoining\x12\x16\n" +
+	"\x06ranges\x18\x05 \x01(\fR\x06ranges\"\x95\x01\n" +
+	"\tHeartbeat\x12\x16\n" +
+	"\x06member\x18\x01 \x01(\tR\x06member\x12 \n" +
+	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x1a\n" +
+	"\bsuspects\x18\x03 \x03(\tR\bsuspects\x12\x18\n" +
+	"\aleaving\x18\x04 \x01(\bR\aleaving\x12\x18\n" +
+	"\acluster\x18\x05 \x01(\x06R\acluster\"9\n" +
+	"\aMembers\x12.\n" +
+	"\amembers\x18\x01 \x03(\v2\x14.atoll.v1.MemberViewR\amembers\"\xb9\x01\n" +
+	"\n" +
+	"MemberView\x12(\n" +
+	"\x06member\x18\x01 \x01(\v2\x10.atoll.v1.MemberR\x06member\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x12\x10\n" +
+	"\x03phi\x18\x03 \x01(\x01R\x03phi\x12\x1b\n" +
+	"\tsilent_ms\x18\x04 \x01(\x03R\bsilentMs\x12\x1e\n" +
+	"\n" +
+	"suspicions\x18\x05 \x01(\rR\n" +
+	"suspicions\x12\x1c\n" +
+	"\tobservers\x18\x06 \x01(\rR\tobservers\"6\n" +
 	"\x06States\x12,\n" +
 	"\x06shards\x18\x01 \x03(\v2\x14.atoll.v1.ShardStateR\x06shards\"5\n" +
 	"\x05Fetch\x12\x14\n" +
@@ -2600,7 +3987,7 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\bposition\x18\x01 \x01(\fR\bposition\x12\x18\n" +
 	"\aentries\x18\x02 \x01(\fR\aentries\"%\n" +
 	"\vStatusQuery\x12\x16\n" +
-	"\x06shards\x18\x01 \x01(\bR\x06shards\"\xce\x03\n" +
+	"\x06shards\x18\x01 \x01(\bR\x06shards\"\xa5\x04\n" +
 	"\x06Status\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\tR\x06member\x12\x16\n" +
 	"\x06region\x18\x02 \x01(\tR\x06region\x12\x18\n" +
@@ -2613,13 +4000,24 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\x05scrub\x18\t \x01(\v2\x14.atoll.v1.ScrubStateR\x05scrub\x12*\n" +
 	"\adamages\x18\n" +
 	" \x03(\v2\x10.atoll.v1.DamageR\adamages\x12\x1b\n" +
-	"\tnot_whole\x18\v \x03(\rR\bnotWhole\x1a;\n" +
+	"\tnot_whole\x18\v \x03(\rR\bnotWhole\x12.\n" +
+	"\bholdings\x18\f \x01(\v2\x12.atoll.v1.HoldingsR\bholdings\x12%\n" +
+	"\x05rings\x18\r \x01(\v2\x0f.atoll.v1.RingsR\x05rings\x1a;\n" +
 	"\rCountersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\"\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xae\x01\n" +
+	"\bHoldings\x12\x14\n" +
+	"\x05owned\x18\x01 \x01(\rR\x05owned\x12\x18\n" +
+	"\ajoining\x18\x02 \x01(\rR\ajoining\x12\x18\n" +
+	"\ahanding\x18\x03 \x01(\rR\ahanding\x12\x14\n" +
+	"\x05hints\x18\x04 \x01(\rR\x05hints\x12!\n" +
+	"\fjoined_bytes\x18\x05 \x01(\x04R\vjoinedBytes\x12\x1f\n" +
+	"\vhint_events\x18\x06 \x01(\x04R\n" +
+	"hintEvents\";\n" +
 	"\n" +
 	"ScrubQuery\x12\x14\n" +
-	"\x05start\x18\x01 \x01(\bR\x05start\"\x9b\x01\n" +
+	"\x05start\x18\x01 \x01(\bR\x05start\x12\x17\n" +
+	"\agive_up\x18\x02 \x01(\bR\x06giveUp\"\x9b\x01\n" +
 	"\n" +
 	"ScrubState\x12\x18\n" +
 	"\arunning\x18\x01 \x01(\bR\arunning\x12\x12\n" +
@@ -2649,7 +4047,15 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"lag_events\x18\x02 \x01(\x04R\tlagEvents\x12\x15\n" +
 	"\x06lag_ms\x18\x03 \x01(\x03R\x05lagMs\x12#\n" +
 	"\rbehind_events\x18\x04 \x01(\x04R\fbehindEvents\x12\x1a\n" +
-	"\bdiverged\x18\x05 \x01(\bR\bdivergedB Z\x1egithub.com/atolldb/atoll/protob\x06proto3"
+	"\bdiverged\x18\x05 \x01(\bR\bdiverged*`\n" +
+	"\vConsistency\x12\a\n" +
+	"\x03ONE\x10\x00\x12\x10\n" +
+	"\fLOCAL_QUORUM\x10\x01\x12\n" +
+	"\n" +
+	"\x06QUORUM\x10\x02\x12\x0f\n" +
+	"\vEACH_QUORUM\x10\x03\x12\a\n" +
+	"\x03ALL\x10\x04\x12\x10\n" +
+	"\fLINEARIZABLE\x10\x05B Z\x1egithub.com/atolldb/atoll/protob\x06proto3"
 
 var (
 	file_proto_atoll_proto_rawDescOnce sync.Once
@@ -2663,87 +4069,124 @@ func file_proto_atoll_proto_rawDescGZIP() []byte {
 	return file_proto_atoll_proto_rawDescData
 }
 
-var file_proto_atoll_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_proto_atoll_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_proto_atoll_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_proto_atoll_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
 var file_proto_atoll_proto_goTypes = []any{
-	(Error_Code)(0),     // 0: atoll.v1.Error.Code
-	(*Request)(nil),     // 1: atoll.v1.Request
-	(*Operation)(nil),   // 2: atoll.v1.Operation
-	(*Empty)(nil),       // 3: atoll.v1.Empty
-	(*Elements)(nil),    // 4: atoll.v1.Elements
-	(*Page)(nil),        // 5: atoll.v1.Page
-	(*Delete)(nil),      // 6: atoll.v1.Delete
-	(*Sibling)(nil),     // 7: atoll.v1.Sibling
-	(*Result)(nil),      // 8: atoll.v1.Result
-	(*Answer)(nil),      // 9: atoll.v1.Answer
-	(*Error)(nil),       // 10: atoll.v1.Error
-	(*ClusterInfo)(nil), // 11: atoll.v1.ClusterInfo
-	(*Token)(nil),       // 12: atoll.v1.Token
-	(*Delta)(nil),       // 13: atoll.v1.Delta
-	(*Gossip)(nil),      // 14: atoll.v1.Gossip
-	(*ShardState)(nil),  // 15: atoll.v1.ShardState
-	(*SyncRequest)(nil), // 16: atoll.v1.SyncRequest
-	(*SyncAnswer)(nil),  // 17: atoll.v1.SyncAnswer
-	(*States)(nil),      // 18: atoll.v1.States
-	(*Fetch)(nil),       // 19: atoll.v1.Fetch
-	(*Fetched)(nil),     // 20: atoll.v1.Fetched
-	(*Walk)(nil),        // 21: atoll.v1.Walk
-	(*Range)(nil),       // 22: atoll.v1.Range
-	(*Walked)(nil),      // 23: atoll.v1.Walked
-	(*Part)(nil),        // 24: atoll.v1.Part
-	(*Field)(nil),       // 25: atoll.v1.Field
-	(*StatusQuery)(nil), // 26: atoll.v1.StatusQuery
-	(*Status)(nil),      // 27: atoll.v1.Status
-	(*ScrubQuery)(nil),  // 28: atoll.v1.ScrubQuery
-	(*ScrubState)(nil),  // 29: atoll.v1.ScrubState
-	(*Damage)(nil),      // 30: atoll.v1.Damage
-	(*PeerStatus)(nil),  // 31: atoll.v1.PeerStatus
-	(*ShardLag)(nil),    // 32: atoll.v1.ShardLag
-	nil,                 // 33: atoll.v1.Token.VectorsEntry
-	nil,                 // 34: atoll.v1.Status.CountersEntry
+	(Consistency)(0),    // 0: atoll.v1.Consistency
+	(Error_Code)(0),     // 1: atoll.v1.Error.Code
+	(*Request)(nil),     // 2: atoll.v1.Request
+	(*Operation)(nil),   // 3: atoll.v1.Operation
+	(*Empty)(nil),       // 4: atoll.v1.Empty
+	(*Elements)(nil),    // 5: atoll.v1.Elements
+	(*Page)(nil),        // 6: atoll.v1.Page
+	(*Delete)(nil),      // 7: atoll.v1.Delete
+	(*Sibling)(nil),     // 8: atoll.v1.Sibling
+	(*Result)(nil),      // 9: atoll.v1.Result
+	(*Answer)(nil),      // 10: atoll.v1.Answer
+	(*Error)(nil),       // 11: atoll.v1.Error
+	(*ClusterInfo)(nil), // 12: atoll.v1.ClusterInfo
+	(*Token)(nil),       // 13: atoll.v1.Token
+	(*Member)(nil),      // 14: atoll.v1.Member
+	(*Ring)(nil),        // 15: atoll.v1.Ring
+	(*Seat)(nil),        // 16: atoll.v1.Seat
+	(*Layout)(nil),      // 17: atoll.v1.Layout
+	(*Progress)(nil),    // 18: atoll.v1.Progress
+	(*Delta)(nil),       // 19: atoll.v1.Delta
+	(*Gossip)(nil),      // 20: atoll.v1.Gossip
+	(*ShardState)(nil),  // 21: atoll.v1.ShardState
+	(*SyncRequest)(nil), // 22: atoll.v1.SyncRequest
+	(*Settings)(nil),    // 23: atoll.v1.Settings
+	(*Rings)(nil),       // 24: atoll.v1.Rings
+	(*RegionRings)(nil), // 25: atoll.v1.RegionRings
+	(*SyncAnswer)(nil),  // 26: atoll.v1.SyncAnswer
+	(*Hear)(nil),        // 27: atoll.v1.Hear
+	(*Heard)(nil),       // 28: atoll.v1.Heard
+	(*Heartbeat)(nil),   // 29: atoll.v1.Heartbeat
+	(*Members)(nil),     // 30: atoll.v1.Members
+	(*MemberView)(nil),  // 31: atoll.v1.MemberView
+	(*States)(nil),      // 32: atoll.v1.States
+	(*Fetch)(nil),       // 33: atoll.v1.Fetch
+	(*Fetched)(nil),     // 34: atoll.v1.Fetched
+	(*Walk)(nil),        // 35: atoll.v1.Walk
+	(*Range)(nil),       // 36: atoll.v1.Range
+	(*Walked)(nil),      // 37: atoll.v1.Walked
+	(*Part)(nil),        // 38: atoll.v1.Part
+	(*Field)(nil),       // 39: atoll.v1.Field
+	(*StatusQuery)(nil), // 40: atoll.v1.StatusQuery
+	(*Status)(nil),      // 41: atoll.v1.Status
+	(*Holdings)(nil),    // 42: atoll.v1.Holdings
+	(*ScrubQuery)(nil),  // 43: atoll.v1.ScrubQuery
+	(*ScrubState)(nil),  // 44: atoll.v1.ScrubState
+	(*Damage)(nil),      // 45: atoll.v1.Damage
+	(*PeerStatus)(nil),  // 46: atoll.v1.PeerStatus
+	(*ShardLag)(nil),    // 47: atoll.v1.ShardLag
+	nil,                 // 48: atoll.v1.Token.VectorsEntry
+	nil,                 // 49: atoll.v1.Status.CountersEntry
 }
 var file_proto_atoll_proto_depIdxs = []int32{
-	2,  // 0: atoll.v1.Request.operations:type_name -> atoll.v1.Operation
-	3,  // 1: atoll.v1.Operation.counter_reset:type_name -> atoll.v1.Empty
-	3,  // 2: atoll.v1.Operation.counter_get:type_name -> atoll.v1.Empty
-	4,  // 3: atoll.v1.Operation.set_add:type_name -> atoll.v1.Elements
-	4,  // 4: atoll.v1.Operation.set_remove:type_name -> atoll.v1.Elements
-	3,  // 5: atoll.v1.Operation.set_card:type_name -> atoll.v1.Empty
-	5,  // 6: atoll.v1.Operation.set_members:type_name -> atoll.v1.Page
-	3,  // 7: atoll.v1.Operation.register_get:type_name -> atoll.v1.Empty
-	6,  // 8: atoll.v1.Operation.delete:type_name -> atoll.v1.Delete
-	7,  // 9: atoll.v1.Result.siblings:type_name -> atoll.v1.Sibling
-	10, // 10: atoll.v1.Answer.error:type_name -> atoll.v1.Error
-	8,  // 11: atoll.v1.Answer.results:type_name -> atoll.v1.Result
-	0,  // 12: atoll.v1.Error.code:type_name -> atoll.v1.Error.Code
-	33, // 13: atoll.v1.Token.vectors:type_name -> atoll.v1.Token.VectorsEntry
-	15, // 14: atoll.v1.Gossip.shards:type_name -> atoll.v1.ShardState
-	19, // 15: atoll.v1.SyncRequest.fetch:type_name -> atoll.v1.Fetch
-	21, // 16: atoll.v1.SyncRequest.walk:type_name -> atoll.v1.Walk
-	26, // 17: atoll.v1.SyncRequest.status:type_name -> atoll.v1.StatusQuery
-	3,  // 18: atoll.v1.SyncRequest.states:type_name -> atoll.v1.Empty
-	28, // 19: atoll.v1.SyncRequest.scrub:type_name -> atoll.v1.ScrubQuery
-	10, // 20: atoll.v1.SyncAnswer.error:type_name -> atoll.v1.Error
-	20, // 21: atoll.v1.SyncAnswer.fetched:type_name -> atoll.v1.Fetched
-	23, // 22: atoll.v1.SyncAnswer.walked:type_name -> atoll.v1.Walked
-	27, // 23: atoll.v1.SyncAnswer.status:type_name -> atoll.v1.Status
-	18, // 24: atoll.v1.SyncAnswer.states:type_name -> atoll.v1.States
-	29, // 25: atoll.v1.SyncAnswer.scrub:type_name -> atoll.v1.ScrubState
-	15, // 26: atoll.v1.States.shards:type_name -> atoll.v1.ShardState
-	22, // 27: atoll.v1.Walk.ranges:type_name -> atoll.v1.Range
-	24, // 28: atoll.v1.Walked.parts:type_name -> atoll.v1.Part
-	25, // 29: atoll.v1.Part.fields:type_name -> atoll.v1.Field
-	15, // 30: atoll.v1.Status.shards:type_name -> atoll.v1.ShardState
-	31, // 31: atoll.v1.Status.peers:type_name -> atoll.v1.PeerStatus
-	34, // 32: atoll.v1.Status.counters:type_name -> atoll.v1.Status.CountersEntry
-	29, // 33: atoll.v1.Status.scrub:type_name -> atoll.v1.ScrubState
-	30, // 34: atoll.v1.Status.damages:type_name -> atoll.v1.Damage
-	32, // 35: atoll.v1.PeerStatus.shards:type_name -> atoll.v1.ShardLag
-	36, // [36:36] is the sub-list for method output_type
-	36, // [36:36] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	3,  // 0: atoll.v1.Request.operations:type_name -> atoll.v1.Operation
+	0,  // 1: atoll.v1.Request.consistency:type_name -> atoll.v1.Consistency
+	4,  // 2: atoll.v1.Operation.counter_reset:type_name -> atoll.v1.Empty
+	4,  // 3: atoll.v1.Operation.counter_get:type_name -> atoll.v1.Empty
+	5,  // 4: atoll.v1.Operation.set_add:type_name -> atoll.v1.Elements
+	5,  // 5: atoll.v1.Operation.set_remove:type_name -> atoll.v1.Elements
+	4,  // 6: atoll.v1.Operation.set_card:type_name -> atoll.v1.Empty
+	6,  // 7: atoll.v1.Operation.set_members:type_name -> atoll.v1.Page
+	4,  // 8: atoll.v1.Operation.register_get:type_name -> atoll.v1.Empty
+	7,  // 9: atoll.v1.Operation.delete:type_name -> atoll.v1.Delete
+	8,  // 10: atoll.v1.Result.siblings:type_name -> atoll.v1.Sibling
+	11, // 11: atoll.v1.Answer.error:type_name -> atoll.v1.Error
+	9,  // 12: atoll.v1.Answer.results:type_name -> atoll.v1.Result
+	1,  // 13: atoll.v1.Error.code:type_name -> atoll.v1.Error.Code
+	0,  // 14: atoll.v1.ClusterInfo.consistency:type_name -> atoll.v1.Consistency
+	48, // 15: atoll.v1.Token.vectors:type_name -> atoll.v1.Token.VectorsEntry
+	16, // 16: atoll.v1.Ring.seats:type_name -> atoll.v1.Seat
+	15, // 17: atoll.v1.Layout.current:type_name -> atoll.v1.Ring
+	15, // 18: atoll.v1.Layout.next:type_name -> atoll.v1.Ring
+	21, // 19: atoll.v1.Gossip.shards:type_name -> atoll.v1.ShardState
+	4,  // 20: atoll.v1.SyncRequest.members:type_name -> atoll.v1.Empty
+	27, // 21: atoll.v1.SyncRequest.hear:type_name -> atoll.v1.Hear
+	33, // 22: atoll.v1.SyncRequest.fetch:type_name -> atoll.v1.Fetch
+	35, // 23: atoll.v1.SyncRequest.walk:type_name -> atoll.v1.Walk
+	40, // 24: atoll.v1.SyncRequest.status:type_name -> atoll.v1.StatusQuery
+	4,  // 25: atoll.v1.SyncRequest.states:type_name -> atoll.v1.Empty
+	43, // 26: atoll.v1.SyncRequest.scrub:type_name -> atoll.v1.ScrubQuery
+	23, // 27: atoll.v1.SyncRequest.settings:type_name -> atoll.v1.Settings
+	4,  // 28: atoll.v1.SyncRequest.rings:type_name -> atoll.v1.Empty
+	14, // 29: atoll.v1.SyncRequest.enroll:type_name -> atoll.v1.Member
+	0,  // 30: atoll.v1.Settings.consistency:type_name -> atoll.v1.Consistency
+	23, // 31: atoll.v1.Rings.settings:type_name -> atoll.v1.Settings
+	25, // 32: atoll.v1.Rings.regions:type_name -> atoll.v1.RegionRings
+	17, // 33: atoll.v1.RegionRings.layout:type_name -> atoll.v1.Layout
+	15, // 34: atoll.v1.RegionRings.wanted:type_name -> atoll.v1.Ring
+	11, // 35: atoll.v1.SyncAnswer.error:type_name -> atoll.v1.Error
+	30, // 36: atoll.v1.SyncAnswer.members:type_name -> atoll.v1.Members
+	28, // 37: atoll.v1.SyncAnswer.heard:type_name -> atoll.v1.Heard
+	34, // 38: atoll.v1.SyncAnswer.fetched:type_name -> atoll.v1.Fetched
+	37, // 39: atoll.v1.SyncAnswer.walked:type_name -> atoll.v1.Walked
+	41, // 40: atoll.v1.SyncAnswer.status:type_name -> atoll.v1.Status
+	32, // 41: atoll.v1.SyncAnswer.states:type_name -> atoll.v1.States
+	44, // 42: atoll.v1.SyncAnswer.scrub:type_name -> atoll.v1.ScrubState
+	24, // 43: atoll.v1.SyncAnswer.rings:type_name -> atoll.v1.Rings
+	31, // 44: atoll.v1.Members.members:type_name -> atoll.v1.MemberView
+	14, // 45: atoll.v1.MemberView.member:type_name -> atoll.v1.Member
+	21, // 46: atoll.v1.States.shards:type_name -> atoll.v1.ShardState
+	36, // 47: atoll.v1.Walk.ranges:type_name -> atoll.v1.Range
+	38, // 48: atoll.v1.Walked.parts:type_name -> atoll.v1.Part
+	39, // 49: atoll.v1.Part.fields:type_name -> atoll.v1.Field
+	21, // 50: atoll.v1.Status.shards:type_name -> atoll.v1.ShardState
+	46, // 51: atoll.v1.Status.peers:type_name -> atoll.v1.PeerStatus
+	49, // 52: atoll.v1.Status.counters:type_name -> atoll.v1.Status.CountersEntry
+	44, // 53: atoll.v1.Status.scrub:type_name -> atoll.v1.ScrubState
+	45, // 54: atoll.v1.Status.damages:type_name -> atoll.v1.Damage
+	42, // 55: atoll.v1.Status.holdings:type_name -> atoll.v1.Holdings
+	24, // 56: atoll.v1.Status.rings:type_name -> atoll.v1.Rings
+	47, // 57: atoll.v1.PeerStatus.shards:type_name -> atoll.v1.ShardLag
+	58, // [58:58] is the sub-list for method output_type
+	58, // [58:58] is the sub-list for method input_type
+	58, // [58:58] is the sub-list for extension type_name
+	58, // [58:58] is the sub-list for extension extendee
+	0,  // [0:58] is the sub-list for field type_name
 }
 
 func init() { file_proto_atoll_proto_init() }
@@ -2751,6 +4194,7 @@ func file_proto_atoll_proto_init() {
 	if File_proto_atoll_proto != nil {
 		return
 	}
+	file_proto_atoll_proto_msgTypes[0].OneofWrappers = []any{}
 	file_proto_atoll_proto_msgTypes[1].OneofWrappers = []any{
 		(*Operation_CounterAdd)(nil),
 		(*Operation_CounterReset)(nil),
@@ -2764,27 +4208,38 @@ func file_proto_atoll_proto_init() {
 		(*Operation_RegisterGet)(nil),
 		(*Operation_Delete)(nil),
 	}
-	file_proto_atoll_proto_msgTypes[15].OneofWrappers = []any{
+	file_proto_atoll_proto_msgTypes[20].OneofWrappers = []any{
+		(*SyncRequest_Members)(nil),
+		(*SyncRequest_Hear)(nil),
+		(*SyncRequest_Remove)(nil),
 		(*SyncRequest_Fetch)(nil),
 		(*SyncRequest_Walk)(nil),
 		(*SyncRequest_Status)(nil),
 		(*SyncRequest_States)(nil),
 		(*SyncRequest_Scrub)(nil),
+		(*SyncRequest_Decommission)(nil),
+		(*SyncRequest_Settings)(nil),
+		(*SyncRequest_Rings)(nil),
+		(*SyncRequest_Enroll)(nil),
 	}
-	file_proto_atoll_proto_msgTypes[16].OneofWrappers = []any{
+	file_proto_atoll_proto_msgTypes[21].OneofWrappers = []any{}
+	file_proto_atoll_proto_msgTypes[24].OneofWrappers = []any{
+		(*SyncAnswer_Members)(nil),
+		(*SyncAnswer_Heard)(nil),
 		(*SyncAnswer_Fetched)(nil),
 		(*SyncAnswer_Walked)(nil),
 		(*SyncAnswer_Status)(nil),
 		(*SyncAnswer_States)(nil),
 		(*SyncAnswer_Scrub)(nil),
+		(*SyncAnswer_Rings)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_atoll_proto_rawDesc), len(file_proto_atoll_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   34,
+			NumEnums:      2,
+			NumMessages:   48,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

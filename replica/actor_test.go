@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/atolldb/atoll/crdt"
 	"github.com/atolldb/atoll/internal/store"
 	"github.com/atolldb/atoll/internal/store/faultstore"
 	"github.com/atolldb/atoll/internal/store/memstore"
@@ -54,6 +57,41 @@ func TestRestoredBackup(t *testing.T) {
 		if n := m.number(count("c")); n != 203 {
 			t.Errorf("%s: the counter is %d, want 203", m.options.Member, n)
 		}
+	}
+}
+
+// A copy that was put back without a word is told by the first answer that peers
+// know more of it than it does. What comes with the answer may have it write by
+// itself, as here, where a reset has left an increment of its own to be removed: it
+// does so under a new actor, though what it has forgotten comes later.
+func TestPutBackWritesNothingOnItsOwn(t *testing.T) {
+	c := newCluster(t, memnet.Options{})
+	counting := func(first uint64, gossip time.Duration) func(*Options) {
+		var next atomic.Uint64
+		return func(o *Options) {
+			o.NewActor, o.GossipInterval = func() crdt.Actor { return crdt.Actor(first + next.Add(1)) }, gossip
+		}
+	}
+	eu := c.startOn("eu", &disk{Store: memstore.New(), keep: true}, counting(1000, 20*time.Millisecond))
+	us := c.start("us", counting(0, time.Hour)) // the events of which come first
+	shard := shardOf("k")
+	eu.do(incr("k", 1))
+	eventually(t, "us has heard of it", func() bool { return us.number(count("k")) == 1 })
+	kept, actor := eu.disk.committed(), crdt.Actor(eu.shards[shard].writer.Load())
+	c.network.CutRegion("us")
+	us.do(reset("k"), set(keyIn(shard, "large", 0), string(make([]byte, answerBytes+1))))
+	eu.do(incr(keyIn(shard, "other", 0), 5))
+	c.network.RestoreRegion("us")
+	eventually(t, "us has heard all", func() bool { return us.State(shard).Vector[actor] >= 2 })
+	eu.restart(eu.disk.prefix(t, kept))
+	if _, err := eu.fetch(t.Context(), "us", shard); err != nil {
+		t.Fatal(err)
+	}
+	if again := eu.shards[shard].writer.Load(); crdt.Actor(again) == actor {
+		t.Error("it goes on under its actor")
+	}
+	if n := eu.number(count(keyIn(shard, "other", 0))); n != 5 {
+		t.Errorf("what it has forgotten is %d, want 5", n)
 	}
 }
 
@@ -149,6 +187,26 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
+// A disk that gets full while a large set is deleted step by step: what has
+// begun is not said to be undone, as it goes on once there is space.
+func TestDiskFullHalfway(t *testing.T) {
+	c := newCluster(t, memnet.Options{})
+	eu := c.startFaulty("eu", nil)
+	eu.fill("big", names(3*maxStepSize/fieldSize, "e"))
+	full := eu.disk.Store.(*faultstore.Store)
+	full.OnCommit(func(commits int, _ *store.Batch) faultstore.Fate {
+		if commits > 1 {
+			return faultstore.NoSpace
+		}
+		return faultstore.Pass
+	})
+	if _, err := eu.try(del("big", 0)); EncodeError(err).Code.String() != "UNAVAILABLE" {
+		t.Errorf("a delete of which a step was done: %v, code %v; want UNAVAILABLE", err, EncodeError(err).Code)
+	}
+	full.OnCommit(nil)
+	eventually(t, "it goes on with space again", func() bool { return eu.number(card("big")) == 0 })
+}
+
 // A store that has found damage in its files answers nothing: the member says
 // so, stays closable, and goes on once the files are whole.
 func TestBrokenStore(t *testing.T) {
@@ -168,7 +226,7 @@ func TestBrokenStore(t *testing.T) {
 		}
 	}
 	us.do(incr("c", 1))
-	eu.Scrub()
+	eu.Scrub(false)
 	eu.stop()
 	if r, err := Open(eu.options, eu.disk); !errors.Is(err, store.ErrCorrupt) {
 		t.Errorf("a start on a broken store: %v, %v", r, err)

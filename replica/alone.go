@@ -2,6 +2,7 @@ package replica
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/atolldb/atoll/antientropy"
 	"github.com/atolldb/atoll/crdt"
@@ -33,7 +34,7 @@ func (l *loop) deliverAlone(t task) {
 		}
 		t.done(nil, nil)
 	default:
-		err := l.applyInSteps(t.shard, t.event, t.shard.actor)
+		_, err := l.applyInSteps(t.shard, t.event, t.shard.actor)
 		if err == nil {
 			r.counters.applied.Add(1)
 			l.drain(t.shard)
@@ -48,7 +49,7 @@ func (l *loop) writeAlone(t task) {
 	c := g.change(t.shard)
 	g.writer(c)
 	d := g.newDraft(c)
-	results, err := g.execute(d, t.write)
+	results, err := g.execute(t.shard, d, t.write)
 	var event *crdt.Event
 	changed := false
 	if err == nil {
@@ -60,7 +61,10 @@ func (l *loop) writeAlone(t task) {
 		return
 	}
 	raw := event.AppendTo(nil)
-	if err := l.applyInSteps(t.shard, delivered{event, raw}, c.actor); err != nil {
+	if begun, err := l.applyInSteps(t.shard, delivered{event, raw}, c.actor); err != nil {
+		if begun { // the log has it, and what is left is done in time: not a refusal, whatever the cause
+			err = fmt.Errorf("%w: a part of it was done: %v", ErrUnavailable, err)
+		}
 		t.done(nil, err)
 		return
 	}
@@ -70,11 +74,11 @@ func (l *loop) writeAlone(t task) {
 
 // applyInSteps applies an event range by range, each in a batch of its own.
 // The first brings the actor and the event to disk, so that a restart goes on
-// with it.
-func (l *loop) applyInSteps(s *shard, d delivered, actor crdt.Actor) error {
+// with it: from then on the event has begun, and will be applied as a whole.
+func (l *loop) applyInSteps(s *shard, d delivered, actor crdt.Actor) (begun bool, err error) {
 	cuts, err := l.cuts(s, d.event)
 	if err != nil {
-		return unavailable(err)
+		return false, unavailable(err)
 	}
 	lo := crdt.Position("")
 	for _, hi := range append(cuts, crdt.End) {
@@ -84,11 +88,11 @@ func (l *loop) applyInSteps(s *shard, d delivered, actor crdt.Actor) error {
 		c.apply(d, lo, hi)
 		g.commit()
 		if c.err != nil {
-			return c.err
+			return begun, c.err
 		}
-		lo = hi
+		begun, lo = true, hi
 	}
-	return nil
+	return begun, nil
 }
 
 // cuts returns where to cut the order so that no range holds more of the

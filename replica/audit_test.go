@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"github.com/atolldb/atoll/crdt"
-	"github.com/atolldb/atoll/internal/ring"
 	"github.com/atolldb/atoll/internal/store"
 	"github.com/atolldb/atoll/merkle"
 )
@@ -31,14 +30,14 @@ func audit(t testing.TB, s store.Store, o Options) []*audited {
 	}
 	snap := s.Snapshot()
 	defer snap.Close()
-	shards := make([]*audited, o.Shards)
+	shards := make([]*audited, o.Shards+1) // the last is the system's
 	for i := range shards {
 		shards[i] = auditShard(t, snap, i, o)
 	}
-	known := "cvehml"
+	known := "cvehmlso"
 	err = snap.Scan(nil, nil, func(key, _ []byte) error {
 		if !bytes.ContainsRune([]byte(known), rune(key[0])) ||
-			key[0] != 'c' && int(binary.BigEndian.Uint16(key[1:])) >= o.Shards {
+			key[0] != 'c' && int(binary.BigEndian.Uint16(key[1:])) > o.Shards {
 			t.Errorf("audit of %s: unknown key %x", o.Member, key)
 		}
 		return nil
@@ -66,7 +65,7 @@ func auditShard(t testing.TB, snap store.Snapshot, index int, o Options) *audite
 	}
 	visit(t, snap, 'm', index, func(key, value []byte) {
 		leaf := int(binary.BigEndian.Uint16(key))
-		digest, err := merkle.Decode(value)
+		digest, err := decodeLeaf(leafKey(index, leaf), value)
 		if err != nil || digest != a.leaves[leaf] || digest == (merkle.Digest{}) {
 			t.Errorf("audit of %s: shard %d, leaf %d holds %v, its digest says %v, %v", o.Member, index, leaf, a.leaves[leaf], digest, err)
 		}
@@ -75,8 +74,9 @@ func auditShard(t testing.TB, snap store.Snapshot, index int, o Options) *audite
 	live := map[crdt.Object]uint64{}
 	visit(t, snap, 'h', index, func(key, value []byte) {
 		object := crdt.Object{Key: string(key[:len(key)-1]), Type: crdt.Type(key[len(key)-1])}
+		value, sound := unseal(headerKey(index, object), value)
 		n, size := binary.Uvarint(value)
-		if live[object] = n; size != len(value) || n != a.live[object] || n == 0 {
+		if live[object] = n; !sound || size != len(value) || n != a.live[object] || n == 0 {
 			t.Errorf("audit of %s: %v has %d fields, its header says %x", o.Member, object, a.live[object], value)
 		}
 	})
@@ -85,6 +85,7 @@ func auditShard(t testing.TB, snap store.Snapshot, index int, o Options) *audite
 			o.Member, index, len(a.leaves), len(live), len(a.live))
 	}
 	a.events(t, snap, index, o)
+	a.operations(t, snap, index, o)
 	return a
 }
 
@@ -95,12 +96,13 @@ func (a *audited) entries(t testing.TB, snap store.Snapshot, index int, o Option
 	visit(t, snap, 'e', index, func(key, value []byte) {
 		at := crdt.Position(key)
 		id, err := crdt.DecodePosition(at)
-		if err != nil || ring.Shard(id.Key, o.Shards) != index {
+		if err != nil || !holds(o.Shards, index, id.Key) {
 			t.Errorf("audit of %s: shard %d holds a field at %x, %v", o.Member, index, key, err)
 			return
 		}
+		value, sound := unseal(entryKey(index, at), value)
 		es, err := crdt.DecodeEntries(id.Type, value)
-		if err != nil || len(es) == 0 || !bytes.Equal(es.AppendTo(nil), value) {
+		if !sound || err != nil || len(es) == 0 || !bytes.Equal(es.AppendTo(nil), value) {
 			t.Errorf("audit of %s: %v holds %x, %v", o.Member, id, value, err)
 		}
 		heard := a.heard.At(at)
@@ -121,10 +123,30 @@ func (a *audited) entries(t testing.TB, snap store.Snapshot, index int, o Option
 	})
 }
 
+// operations reads the order of the records' times, which has each of them once.
+func (a *audited) operations(t testing.TB, snap store.Snapshot, index int, o Options) {
+	t.Helper()
+	want := 0
+	for at := range a.fields {
+		if id, err := at.FieldID(); err == nil && id.Type == crdt.TypeOperation {
+			want++
+			if _, err := snap.Get(operationKey(index, at, operationOf(id))); err != nil {
+				t.Errorf("audit of %s: the record %v is not found by its time: %v", o.Member, id, err)
+			}
+		}
+	}
+	if n, err := countRecords(snap, index); n < want || err != nil {
+		t.Errorf("audit of %s: shard %d has %d records in the order of time, %d fields: %v", o.Member, index, n, want, err)
+	}
+}
+
 // events reads the log of a shard.
 func (a *audited) events(t testing.TB, snap store.Snapshot, index int, o Options) {
 	t.Helper()
-	vector := a.heard.Vector()
+	vector, somewhere := a.heard.Vector(), crdt.VersionVector{}
+	for _, span := range a.heard.Over("", crdt.End) { // more than the vector where a leaf was given up
+		somewhere.Join(span.Vector)
+	}
 	perActor := map[crdt.Actor]int{}
 	visit(t, snap, 'l', index, func(key, value []byte) {
 		dot := crdt.Dot{Actor: crdt.Actor(binary.BigEndian.Uint64(key)), Seq: binary.BigEndian.Uint64(key[8:])}
@@ -133,7 +155,7 @@ func (a *audited) events(t testing.TB, snap store.Snapshot, index int, o Options
 		switch {
 		case !sound || err != nil || event.Dot != dot || !bytes.Equal(event.AppendTo(nil), value):
 			t.Errorf("audit of %s: the log of shard %d has %x at %v, %v", o.Member, index, value, dot, err)
-		case !vector.Covers(dot) && (a.heard.Whole() || dot.Seq != vector[dot.Actor]+1):
+		case !somewhere.Covers(dot) && (a.heard.Whole() || dot.Seq != vector[dot.Actor]+1):
 			t.Errorf("audit of %s: the log of shard %d has %v, the shard has heard %v", o.Member, index, dot, vector)
 		}
 		if perActor[dot.Actor]++; perActor[dot.Actor] > o.LogLimit+1 {

@@ -250,3 +250,33 @@ func BenchmarkIdle(b *testing.B) {
 	}
 	b.ReportMetric(float64(testShards*10), "states/op")
 }
+
+// BenchmarkScrub compares comparing everything with its digests, at no bounded
+// rate, with only reading it from the store. What it reads per second is the
+// most that --scrub-rate can ask for.
+func BenchmarkScrub(b *testing.B) {
+	m := benchMember(b, badgerstore.OS)
+	m.inBulk(names(100_000, "counter"), func(key string) *pb.Operation { return incr(key, 1) })
+	m.inBulk(names(100_000, "register"), func(key string) *pb.Operation { return set(key, string(make([]byte, 100))) })
+	m.fill("set", names(100_000, "element"))
+	var scrub, read time.Duration
+	bytes := 0
+	for b.Loop() {
+		start := time.Now()
+		for i := range m.shards {
+			if err := m.examine(m.shards[i], func(n int) error { bytes += n; return nil }, func(int) {}); err != nil {
+				b.Fatal(err)
+			}
+		}
+		scrub += time.Since(start)
+		start = time.Now()
+		snap := m.disk.Snapshot()
+		if err := snap.Scan([]byte("e"), []byte("f"), func(_, _ []byte) error { return nil }); err != nil {
+			b.Fatal(err)
+		}
+		snap.Close()
+		read += time.Since(start)
+	}
+	b.ReportMetric(float64(bytes)/(1<<20)/scrub.Seconds(), "MiB/s")
+	b.ReportMetric(scrub.Seconds()/read.Seconds(), "scrub/read")
+}

@@ -21,13 +21,19 @@ type change struct {
 	heard   *crdt.Heard
 	root    merkle.Digest // as flushed
 	fields  map[crdt.Position]*field
-	logged  []delivered   // events to append to the log
-	events  [][]byte      // those of them to broadcast once they are on disk
-	answers []answer      // once it is on disk, or failed
-	dead    []string      // counters that hold a dead contribution of this actor
-	mended  []store.Write // beside what follows from fields and events
-	touched bool          // actor, heard, root or mended changed
-	wrote   bool          // flush added to the batch
+	logged  []delivered // events to append to the log
+	events  [][]byte    // those of them to broadcast once they are on disk
+	answers []answer    // once it is on disk, or failed
+	dead    []string    // counters that hold a dead contribution of this actor
+	// surplus are fields of records of which some other than this actor's may
+	// stand, recorded is how many more of them there are, and taken how many
+	// operations were taken by now.
+	surplus         []crdt.FieldID
+	unsettled       []crdt.FieldID // those that do not stand for sure yet
+	recorded, taken int
+	mended          []store.Write // beside what follows from fields and events
+	touched         bool          // actor, heard, root or mended changed
+	wrote           bool          // flush added to the batch
 	// err is why the change cannot be committed. It may be incomplete then.
 	err error
 }
@@ -38,7 +44,7 @@ type field struct{ was, now crdt.Entries }
 func newChange(g *group, s *shard) *change {
 	return &change{
 		group: g, shard: s, actor: s.actor, heard: s.heard.Clone(), root: s.root,
-		fields: map[crdt.Position]*field{},
+		fields: map[crdt.Position]*field{}, surplus: slices.Clone(s.unsettled),
 	}
 }
 
@@ -71,9 +77,14 @@ func (c *change) field(at crdt.Position) (*field, error) {
 // are unless the disk changed them. An event that builds on others would be
 // refused by every peer.
 func (c *change) heardOf(at crdt.Position, es crdt.Entries) error {
+	heard := c.shard.heard.At(at)
 	for _, e := range es {
-		if !c.shard.heard.At(at).Covers(e.Dot) {
-			return fmt.Errorf("%w: an entry of the event %s, which was never heard", store.ErrCorrupt, e.Dot)
+		last := e.Dot
+		if contribution, ok := e.Payload.(crdt.Contribution); ok {
+			last.Seq = max(last.Seq, contribution.N, contribution.ResetN)
+		}
+		if !heard.Covers(last) {
+			return fmt.Errorf("%w: an entry of the event %s, which was never heard", store.ErrCorrupt, last)
 		}
 	}
 	return nil
@@ -81,27 +92,48 @@ func (c *change) heardOf(at crdt.Position, es crdt.Entries) error {
 
 // readField returns the entries of a field on disk, none if it is absent.
 func readField(snap store.Snapshot, shard int, at crdt.Position) (crdt.Entries, error) {
-	value, err := snap.Get(entryKey(shard, at))
+	key := entryKey(shard, at)
+	value, err := snap.Get(key)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	return decodeField(at, value)
+	_, es, err := decodeField(key, value)
+	return es, err
 }
 
-func decodeField(at crdt.Position, value []byte) (crdt.Entries, error) {
-	id, err := at.FieldID()
+// decodeField returns the position in an entry key, and the entries that were
+// written there. Its errors are damages of the leaf.
+func decodeField(key, sealed []byte) (crdt.Position, crdt.Entries, error) {
+	at := positionOf(key)
+	id, value, err := unsealField(key, at, sealed)
 	if err != nil {
-		return nil, fmt.Errorf("%w: entry key: %w", store.ErrCorrupt, err)
+		return at, nil, err
 	}
 	es, err := crdt.DecodeEntries(id.Type, value)
 	if err != nil {
-		return nil, fmt.Errorf("%w: entries of %s: %w", store.ErrCorrupt, id.Object, err)
+		return at, nil, &damage{leafOf(at), fmt.Errorf("%w: entries of %s: %w", store.ErrCorrupt, id.Object, err)}
 	}
-	return es, nil
+	return at, es, nil
 }
+
+// unsealField returns the field at a position, and the encoding of the entries
+// that were written under its key. Its errors are damages of the leaf.
+func unsealField(key []byte, at crdt.Position, sealed []byte) (crdt.FieldID, []byte, error) {
+	id, err := at.FieldID()
+	if err != nil {
+		return id, nil, &damage{leafOf(at), fmt.Errorf("%w: entry key: %w", store.ErrCorrupt, err)}
+	}
+	value, sound := unseal(key, sealed)
+	if !sound {
+		return id, nil, &damage{leafOf(at), fmt.Errorf("%w: a field of %s is not what its checksum says", store.ErrCorrupt, id.Object)}
+	}
+	return id, value, nil
+}
+
+func encodeField(key []byte, es crdt.Entries) []byte { return seal(key, es.AppendTo(nil)) }
 
 // SetField replaces the entries at a position.
 func (c *change) SetField(at crdt.Position, es crdt.Entries) error {
@@ -111,8 +143,15 @@ func (c *change) SetField(at crdt.Position, es crdt.Entries) error {
 	}
 	f.now = es
 	c.group.size += fieldSize + len(at)
-	for _, e := range es {
+	for i, e := range es {
 		switch p := e.Payload.(type) {
+		case crdt.Record:
+			if i > 0 {
+				continue
+			}
+			if err := c.met(at, es); err != nil {
+				return err
+			}
 		case crdt.Sibling:
 			c.group.size += len(p.Value)
 		case crdt.Contribution:
@@ -123,6 +162,7 @@ func (c *change) SetField(at crdt.Position, es crdt.Entries) error {
 				}
 				c.dead = append(c.dead, id.Key)
 			}
+			c.group.size += 30 * len(p.Corrections)
 		}
 	}
 	return nil
@@ -159,7 +199,7 @@ func (c *change) Visit(lo, hi crdt.Position, f func(crdt.Position, crdt.Entries)
 				return nil
 			}
 		}
-		es, err := decodeField(at, value)
+		_, es, err := decodeField(key, value)
 		if err == nil {
 			err = c.heardOf(at, es)
 		}
@@ -225,16 +265,18 @@ func (c *change) flush(batch *store.Batch) error {
 				return err
 			}
 			live[id.Object] += change
+			c.flushOperation(batch, at, id, len(f.now) > 0)
 		}
 	}
 	if len(changed) == 0 && !c.touched {
 		return nil
 	}
 	for _, at := range changed {
+		key := entryKey(index, at)
 		if f := c.fields[at]; len(f.now) == 0 {
-			batch.Delete(entryKey(index, at))
+			batch.Delete(key)
 		} else {
-			batch.Put(entryKey(index, at), f.now.AppendTo(nil))
+			batch.Put(key, encodeField(key, f.now))
 		}
 	}
 	if err := c.flushDigests(batch, differences); err != nil {
@@ -303,7 +345,7 @@ func (c *change) flushDigests(batch *store.Batch, differences map[int]difference
 		if digest = digest.Sub(d.went).Add(d.came); digest == (merkle.Digest{}) {
 			batch.Delete(key)
 		} else {
-			batch.Put(key, digest.AppendTo(nil))
+			batch.Put(key, encodeLeaf(key, digest))
 		}
 	}
 	return nil
@@ -321,7 +363,7 @@ func (c *change) flushHeaders(batch *store.Batch, live map[crdt.Object]int) erro
 			return err
 		}
 		if now := int64(n) + int64(change); now > 0 {
-			batch.Put(key, binary.AppendUvarint(nil, uint64(now)))
+			batch.Put(key, encodeHeader(key, uint64(now)))
 		} else {
 			batch.Delete(key)
 		}
@@ -344,23 +386,36 @@ func (c *change) flushLog(batch *store.Batch) {
 
 // readLeaf returns the digest of a leaf on disk.
 func readLeaf(snap store.Snapshot, shard, leaf int) (merkle.Digest, error) {
-	value, err := snap.Get(leafKey(shard, leaf))
+	key := leafKey(shard, leaf)
+	value, err := snap.Get(key)
 	if errors.Is(err, store.ErrNotFound) {
 		return merkle.Digest{}, nil
 	}
 	if err != nil {
 		return merkle.Digest{}, err
 	}
-	return decodeLeaf(value)
+	return decodeLeaf(key, value)
 }
 
-func decodeLeaf(value []byte) (merkle.Digest, error) {
+// decodeLeaf returns the digest that was written under the key of a leaf. Its
+// errors are damages of the leaf, if there is such a leaf.
+func decodeLeaf(key, sealed []byte) (merkle.Digest, error) {
+	leaf, err := leafIn(key)
+	if err != nil {
+		return merkle.Digest{}, err
+	}
+	value, sound := unseal(key, sealed)
+	if !sound {
+		return merkle.Digest{}, &damage{leaf, fmt.Errorf("%w: the digest of leaf %d is not what its checksum says", store.ErrCorrupt, leaf)}
+	}
 	d, err := merkle.Decode(value)
 	if err != nil {
-		return d, fmt.Errorf("%w: %w", store.ErrCorrupt, err)
+		return d, &damage{leaf, fmt.Errorf("%w: the digest of leaf %d: %w", store.ErrCorrupt, leaf, err)}
 	}
 	return d, nil
 }
+
+func encodeLeaf(key []byte, d merkle.Digest) []byte { return seal(key, d.AppendTo(nil)) }
 
 // readHeader returns the number of live fields of an object, 0 if absent.
 func readHeader(snap store.Snapshot, key []byte) (uint64, error) {
@@ -371,9 +426,12 @@ func readHeader(snap store.Snapshot, key []byte) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
+	value, sound := unseal(key, value)
 	n, size := binary.Uvarint(value)
-	if size <= 0 {
+	if !sound || size <= 0 {
 		return 0, fmt.Errorf("%w: header of an object", store.ErrCorrupt)
 	}
 	return n, nil
 }
+
+func encodeHeader(key []byte, n uint64) []byte { return seal(key, binary.AppendUvarint(nil, n)) }

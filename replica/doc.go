@@ -15,10 +15,14 @@
 //	change       a shard in the making: fields read and written so far
 //	write, read  operations into drafts; answers from snapshots
 //	alone        what is too large for a batch, in steps
+//	operation    requests that come again count once; how long that is known
 //	waiting      events that came before those they build on
 //	pull         ranges joined from a peer
 //	source, log  what peers are served: ranges, events
 //	gossip       what members say of themselves
+//	members      the table of members, in the system shard
+//	heartbeat    who is there, and whom others miss
+//	consistency  how many owners a read or write takes
 //	repair       fetches and walks, as antientropy.Planner decides
 //	verify       entries against digests
 //	health       what is known to be damaged, and who is told of it
@@ -26,17 +30,22 @@
 //	replay       what the log has beyond that
 //	recover      a shard of which it is not known what it has heard
 //	scrub        the keeper, who has all that done
+//	meter        what is counted and timed on the way
+//	measures     what those who watch a member are told
+//	ready        whether a member can answer reads
+//	traffic      bytes sent and received
 //
 // # On disk
 //
-// A shard is a 16-bit big-endian number.
+// A shard is a 16-bit big-endian number; the last is the system shard.
 //
 //	c                          -> cluster, shards, format           (see identity)
 //	v shard                    -> version, actor, root, spans heard, checksum
-//	e shard position           -> entries                           the data
-//	h shard key type           -> number of live fields             derived
-//	m shard leaf(2)            -> digest of the entries of a leaf
+//	e shard position           -> entries, checksum                 the data
+//	h shard key type           -> number of live fields, checksum   derived
+//	m shard leaf(2)            -> digest of the entries of a leaf, checksum
 //	l shard actor(8) seq(8)    -> event, checksum                   the log
+//	o shard time(6) position   -> 1                                 derived: records by age
 //
 // Everything that an event changes is one batch. Leaves are the ranges of
 // positions that share their first 10 bits.

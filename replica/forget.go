@@ -2,7 +2,6 @@ package replica
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -26,7 +25,8 @@ import (
 // it up again, so nothing is lost, whichever peer it was and whatever fails in
 // between. Is there no such peer, as for a member that is alone, the leaf stays
 // as it is: local reads are answered from it, and peers are told that it has
-// heard nothing.
+// heard nothing. An operator who knows better gives such a leaf up: it is
+// replaced at any price.
 //
 // A large leaf is replaced in several batches. Its digest is set right by the
 // last one, so that it counts as damaged until then, also after a crash.
@@ -47,9 +47,8 @@ func (r *Replica) mend(s *shard, leaf int) error {
 	case in.damaged[leaf] == nil || proven:
 		err = r.submitAndWait(r.tasks, task{shard: s, alone: func(l *loop) error { return l.setDigest(s, leaf) }})
 	default:
-		err = r.askAround(func(ctx context.Context, member string) error { return r.pullLeaf(ctx, member, s, leaf) })
-		if err != nil && r.forgetLeaf(s, leaf) == nil {
-			err = nil
+		if err = r.replaceLeaf(s, leaf, false); err != nil && s.health.abandoned(leaf) {
+			err = r.replaceLeaf(s, leaf, true)
 		}
 		if err == nil {
 			r.setAhead(s, true)
@@ -62,6 +61,18 @@ func (r *Replica) mend(s *shard, leaf int) error {
 	s.health.mu.Lock()
 	s.health.unmended[leaf] = err
 	s.health.mu.Unlock()
+	return err
+}
+
+// replaceLeaf takes what a peer has of a leaf, or else the log, for what is
+// there: at any price, or only if nothing is lost by it.
+func (r *Replica) replaceLeaf(s *shard, leaf int, atAnyPrice bool) error {
+	err := r.askAround(func(ctx context.Context, member string) error {
+		return r.pullLeaf(ctx, member, &replacement{shard: s, leaf: leaf, atAnyPrice: atAnyPrice})
+	})
+	if err == nil || r.forgetLeaf(&replacement{shard: s, leaf: leaf, atAnyPrice: atAnyPrice}) == nil {
+		return nil
+	}
 	return err
 }
 
@@ -105,7 +116,7 @@ func otherLeaves(snap store.Snapshot, index, but int) (sum merkle.Digest, unread
 		}
 		var digest merkle.Digest
 		if err == nil {
-			digest, err = decodeLeaf(value)
+			digest, err = decodeLeaf(key, value)
 		}
 		if err != nil {
 			unreadable = err
@@ -144,7 +155,7 @@ func (l *loop) setDigest(s *shard, leaf int) error {
 func (c *change) setLeaf(leaf int, digest, root merkle.Digest) {
 	w := store.Write{Key: leafKey(c.shard.index, leaf)}
 	if digest != (merkle.Digest{}) {
-		w.Value = digest.AppendTo(nil)
+		w.Value = encodeLeaf(w.Key, digest)
 	}
 	c.mended, c.root, c.touched = append(c.mended, w), root, true
 }
@@ -157,10 +168,9 @@ func (g *group) commitOne(s *shard) error {
 }
 
 // pullLeaf replaces a damaged leaf by what a peer has of it.
-func (r *Replica) pullLeaf(ctx context.Context, member string, s *shard, leaf int) error {
-	w := antientropy.NewPull(leafStart(leaf), leafStart(leaf+1))
+func (r *Replica) pullLeaf(ctx context.Context, member string, p *replacement) error {
+	s, w := p.shard, antientropy.NewPull(leafStart(p.leaf), leafStart(p.leaf+1))
 	nothing := func(crdt.Position, crdt.Position) (merkle.Digest, error) { return merkle.Digest{}, nil }
-	p := &replacement{shard: s, leaf: leaf}
 	for ask := w.Next(); ask != nil; ask = w.Next() {
 		answer, err := r.ask(ctx, member, &pb.SyncRequest{What: &pb.SyncRequest_Walk{
 			Walk: &pb.Walk{Shard: uint32(s.index), Ranges: encodeRanges(ask)},
@@ -168,7 +178,7 @@ func (r *Replica) pullLeaf(ctx context.Context, member string, s *shard, leaf in
 		if err != nil {
 			return err
 		}
-		parts, err := decodeParts(s.index, len(r.shards), answer.GetWalked())
+		parts, err := decodeParts(s.index, r.options.Shards, answer.GetWalked())
 		if err != nil {
 			return err
 		}
@@ -186,9 +196,8 @@ func (r *Replica) pullLeaf(ctx context.Context, member string, s *shard, leaf in
 
 // forgetLeaf replaces a damaged leaf by nothing, if the log has all that was
 // heard of it.
-func (r *Replica) forgetLeaf(s *shard, leaf int) error {
-	p := &replacement{shard: s, leaf: leaf}
-	p.add([]antientropy.Part{{Range: antientropy.Range{Lo: leafStart(leaf), Hi: leafStart(leaf + 1)}}})
+func (r *Replica) forgetLeaf(p *replacement) error {
+	p.add([]antientropy.Part{{Range: antientropy.Range{Lo: leafStart(p.leaf), Hi: leafStart(p.leaf + 1)}}})
 	return r.replaceLast(r.tasks, p)
 }
 
@@ -200,19 +209,32 @@ func (r *Replica) replaceLast(ctx context.Context, p *replacement) error {
 	if err != nil {
 		return err
 	}
-	p.headers, p.last = headers, true
+	p.last = true
+	for _, o := range headers {
+		p.had(o)
+	}
 	return r.submitAndWait(ctx, task{shard: p.shard, alone: p.replace})
 }
 
 // replacement is what takes the place of a damaged leaf, as far as it has come
 // and is not on disk yet.
 type replacement struct {
-	shard   *shard
-	leaf    int
-	parts   []antientropy.Part
-	bytes   int
-	last    bool          // nothing comes after it
-	headers []crdt.Object // of the leaf, as they were
+	shard *shard
+	leaf  int
+	parts []antientropy.Part
+	bytes int
+	last  bool // nothing comes after it
+	// objects may have headers that speak of what was there.
+	objects map[crdt.Object]bool
+
+	atAnyPrice bool // also if something is lost by it
+}
+
+func (p *replacement) had(o crdt.Object) {
+	if p.objects == nil {
+		p.objects = map[crdt.Object]bool{}
+	}
+	p.objects[o] = true
 }
 
 func (p *replacement) add(parts []antientropy.Part) {
@@ -233,6 +255,9 @@ func (p *replacement) replace(l *loop) error {
 		if part.Digest != (merkle.Digest{}) && part.Digest != fieldsDigest(l.hasher, part.Fields) {
 			return fmt.Errorf("%w: what the peer holds is not what its digest says", antientropy.ErrBadAnswer)
 		}
+		if p.atAnyPrice {
+			continue
+		}
 		if err := l.replica.covered(g.snap, p.shard, part); err != nil {
 			return err
 		}
@@ -246,7 +271,7 @@ func (p *replacement) replace(l *loop) error {
 				}
 				g, done = l.newGroup(), nil
 			}
-			if err := g.replacePiece(g.change(p.shard), piece); err != nil {
+			if err := g.replacePiece(g.change(p.shard), p, piece); err != nil {
 				return err
 			}
 			done = append(done, piece)
@@ -294,15 +319,24 @@ func (r *Replica) logged(snap store.Snapshot, index int, actor crdt.Actor, after
 
 // replacePiece forgets what is in a range, and what was heard of it, for what
 // the peer has and had heard.
-func (g *group) replacePiece(c *change, p antientropy.Part) error {
+func (g *group) replacePiece(c *change, r *replacement, p antientropy.Part) error {
 	index, theirs := c.shard.index, p.Fields
 	put := func(f crdt.FieldEntries) {
-		value := f.Entries.AppendTo(nil)
-		c.mended = append(c.mended, store.Write{Key: entryKey(index, f.At), Value: value})
+		key := entryKey(index, f.At)
+		value := encodeField(key, f.Entries)
+		c.mended = append(c.mended, store.Write{Key: key, Value: value})
+		if id, err := f.At.FieldID(); err == nil {
+			if w, ok := operationWrite(index, f.At, id, true); ok {
+				c.mended = append(c.mended, w)
+			}
+		}
 		g.size += fieldSize + len(f.At) + len(value)
 	}
 	err := scanAll(g.snap, entryKey(index, p.Lo), entryKey(index, p.Hi), func(key, _ []byte, _ error) error {
 		at := positionOf(slices.Clone(key))
+		if id, err := at.FieldID(); err == nil {
+			r.had(id.Object)
+		}
 		for len(theirs) > 0 && theirs[0].At < at {
 			put(theirs[0])
 			theirs = theirs[1:]
@@ -339,7 +373,7 @@ func (g *group) finishLeaf(c *change, p *replacement, batch []antientropy.Part) 
 		return err
 	}
 	fields := map[crdt.Object]uint64{}
-	for _, o := range p.headers {
+	for o := range p.objects {
 		fields[o] = 0
 	}
 	count := func(at crdt.Position) {
@@ -369,7 +403,7 @@ func (g *group) finishLeaf(c *change, p *replacement, batch []antientropy.Part) 
 func (c *change) setHeader(o crdt.Object, n uint64) {
 	w := store.Write{Key: headerKey(c.shard.index, o)}
 	if n > 0 {
-		w.Value = binary.AppendUvarint(nil, n)
+		w.Value = encodeHeader(w.Key, n)
 	}
 	c.mended, c.touched = append(c.mended, w), true
 }

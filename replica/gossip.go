@@ -3,6 +3,7 @@ package replica
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"hash/fnv"
 	"sync"
 	"time"
@@ -35,6 +36,8 @@ type peers struct {
 	planner *antientropy.Planner
 	known   map[string]*peer
 	ask     []string // whose states are to be asked for
+	// strangers are members of other clusters that were told of.
+	strangers map[string]bool
 }
 
 type peer struct {
@@ -50,7 +53,18 @@ type peer struct {
 }
 
 func newPeers(p *antientropy.Planner) *peers {
-	return &peers{planner: p, known: map[string]*peer{}}
+	return &peers{planner: p, known: map[string]*peer{}, strangers: map[string]bool{}}
+}
+
+// forget takes in that a member is gone for good.
+func (p *peers) forget(member string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if known, ok := p.known[member]; ok && !known.asked {
+		known.end()
+		delete(p.known, member)
+		p.planner.ForgetPeer(member)
+	}
 }
 
 // ledger is what one member has said of its shards: a hash of each state, and
@@ -73,6 +87,9 @@ func (l *ledger) enter(s *pb.ShardState) bool {
 	_, _ = h.Write(s.GetVector())
 	_, _ = h.Write(s.GetRoot())
 	shard, hash := int(s.GetShard()), h.Sum64()
+	if s.GetAbsent() {
+		hash = 0 // as if nothing was ever said
+	}
 	was := l.hashes[shard]
 	l.hashes[shard] = hash
 	l.sum += hash - was
@@ -87,13 +104,15 @@ func (r *Replica) gossip() {
 	seen := make([]*antientropy.State, len(r.shards)) // when last announced
 	var said ledger
 	var next time.Time
+	var heart pulse
 	for {
 		if now := r.options.Now(); r.announceNow.CompareAndSwap(true, false) || !now.Before(next) {
 			r.announce(seen, &said)
 			next = now.Add(r.options.GossipInterval)
 		}
+		r.beat(&heart)
 		r.peers.mu.Lock()
-		tasks := r.peers.planner.Tick(r.options.Now(), r.State)
+		tasks := r.peers.planner.Tick(r.options.Now(), r.pursued)
 		questions := r.peers.questions()
 		r.peers.mu.Unlock()
 		for _, t := range tasks {
@@ -116,6 +135,7 @@ func (r *Replica) announce(seen []*antientropy.State, said *ledger) {
 	n := r.network.Load()
 	message := &pb.Gossip{
 		Member: r.options.Member, Region: r.options.Region, Incarnation: r.incarnation, Cluster: r.cluster,
+		ClusterName: r.options.Cluster, ClusterShards: uint32(r.options.Shards),
 	}
 	bytes := 0
 	publish := func() {
@@ -130,7 +150,7 @@ func (r *Replica) announce(seen []*antientropy.State, said *ledger) {
 			continue
 		}
 		seen[i] = state
-		encoded := state.Message(i)
+		encoded := r.message(s)
 		if !said.enter(encoded) {
 			continue
 		}
@@ -152,10 +172,33 @@ func (r *Replica) isForeign(cluster uint64) bool {
 	if cluster == r.cluster {
 		return false
 	}
-	if r.counters.foreign.Add(1) == 1 {
-		r.log.Error("a member of another cluster, or with another secret, is on this network; it is not listened to")
-	}
+	r.counters.foreign.Add(1)
 	return true
+}
+
+// maxStrangers bounds of how many members of other clusters is told.
+const maxStrangers = 16
+
+// meetStranger tells, once, of a member that is not listened to, and why.
+func (r *Replica) meetStranger(g *pb.Gossip) {
+	r.peers.mu.Lock()
+	met := r.peers.strangers[g.GetMember()] || len(r.peers.strangers) >= maxStrangers
+	if !met {
+		r.peers.strangers[g.GetMember()] = true
+	}
+	r.peers.mu.Unlock()
+	if met {
+		return
+	}
+	why := "its secret is another"
+	switch {
+	case g.GetClusterName() != r.options.Cluster:
+		why = fmt.Sprintf("its cluster is %.64q, not %q", g.GetClusterName(), r.options.Cluster)
+	case int(g.GetClusterShards()) != r.options.Shards:
+		why = fmt.Sprintf("it has %d shards, this one %d: one of the two must start with an empty directory and the number of the other",
+			g.GetClusterShards(), r.options.Shards)
+	}
+	r.log.Error("a member is on this network that is not listened to, nor listens", "member", g.GetMember(), "region", g.GetRegion(), "because", why)
 }
 
 // receiveGossip takes in what another member says of itself.
@@ -166,6 +209,7 @@ func (r *Replica) receiveGossip(m transport.Message) {
 		return
 	}
 	if r.isForeign(g.GetCluster()) {
+		r.meetStranger(&g)
 		return
 	}
 	if g.GetMember() == r.options.Member {
@@ -208,6 +252,11 @@ func (r *Replica) receiveGossip(m transport.Message) {
 func (r *Replica) hear(member string, known *peer, states []*pb.ShardState) {
 	rank := cmp.Compare(known.region, r.options.Region)
 	for _, encoded := range states {
+		if int(encoded.GetShard()) < len(r.shards) && encoded.GetAbsent() {
+			known.said.enter(encoded)
+			r.peers.planner.Forget(member, int(encoded.GetShard()))
+			continue
+		}
 		state, err := antientropy.DecodeState(encoded)
 		if err != nil || int(encoded.GetShard()) >= len(r.shards) {
 			r.counters.malformed.Add(1)
@@ -226,7 +275,7 @@ func (r *Replica) hear(member string, known *peer, states []*pb.ShardState) {
 func (p *peers) questions() []string {
 	var members []string
 	for _, member := range p.ask {
-		if known := p.known[member]; !known.asked {
+		if known := p.known[member]; known != nil && !known.asked { // nor forgotten
 			known.asked = true
 			members = append(members, member)
 		}

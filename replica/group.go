@@ -40,6 +40,12 @@ func (g *group) run(tasks []task) {
 			t.done(nil, unavailable(err))
 			continue
 		}
+		if t.alone == nil && !t.shard.held() {
+			if err := g.loop.startCopy(t); err != nil {
+				t.done(nil, err)
+				continue
+			}
+		}
 		if t.event.event != nil {
 			t.claim = t.event.event.Dot
 		}
@@ -98,13 +104,17 @@ func (g *group) learn(c *change, d crdt.Dot) {
 // writer makes sure that the change has an actor to write under, one whose
 // events are all applied in full.
 func (g *group) writer(c *change) {
-	seq := c.heard.Vector()[c.actor]
-	for _, span := range c.heard.Over("", crdt.End) {
-		if c.actor == 0 || span.Vector[c.actor] > seq {
-			c.become(g.loop.replica.options.NewActor())
-			return
-		}
+	if !c.mayWrite() {
+		c.become(g.loop.replica.options.NewActor())
 	}
+}
+
+// mayWrite says that there is an actor, the events of which are all applied in
+// full.
+func (c *change) mayWrite() bool {
+	seq := c.heard.Vector()[c.actor]
+	ahead := func(span crdt.Span) bool { return span.Vector[c.actor] > seq }
+	return c.actor != 0 && !slices.ContainsFunc(c.heard.Over("", crdt.End), ahead)
 }
 
 // deliver applies an event of a peer, or keeps it if others must come first,
@@ -182,7 +192,7 @@ func (g *group) commit() {
 	l, r := g.loop, g.loop.replica
 	l.batch.Reset()
 	for _, c := range g.order {
-		if len(c.dead) > 0 && c.err == nil {
+		if c.err == nil && (len(c.dead) > 0 || c.hasSurplus()) {
 			g.draft(c, nil)
 		}
 		if writes := len(l.batch.Writes()); c.err == nil {
@@ -195,7 +205,9 @@ func (g *group) commit() {
 	var err error
 	if len(l.batch.Writes()) > 0 {
 		r.counters.commits.Add(1)
+		began := time.Now()
 		err = r.store.Commit(&l.batch)
+		r.meter.commits.add(time.Since(began))
 	}
 	for _, c := range g.order {
 		if c.wrote && c.err == nil {
@@ -205,6 +217,10 @@ func (g *group) commit() {
 			g.failed(c)
 		} else if c.wrote {
 			c.shard.set(c.actor, c.heard, c.root)
+			c.shard.unsettled = c.unsettled
+			if c.shard.recorded >= 0 {
+				c.shard.recorded += c.recorded
+			}
 		}
 	}
 	for _, c := range g.order {
@@ -226,22 +242,22 @@ func (g *group) commit() {
 
 // failed returns a shard to what is on disk, and makes sure that no dot is
 // used twice: whether the batch was written is not known, so what was drafted
-// under the present actor may be out there after a restart. For want of space
-// nothing was written, and the actor goes on.
+// under the present actor may be out there after a restart. Where nothing was
+// written, for want of space or as what it builds on is damaged, the actor goes
+// on.
 func (g *group) failed(c *change) {
 	l, r, s := g.loop, g.loop.replica, c.shard
 	r.counters.commitErrors.Add(1)
 	r.log.Error("a change could not be committed", "shard", s.index, "error", c.err)
 	full := errors.Is(c.err, store.ErrNoSpace)
-	if c.err = unavailable(c.err); errors.Is(c.err, store.ErrCorrupt) {
-		r.suspect(s, suspicionPause)
-	}
+	c.err = unavailable(r.noted(s, c.err))
 	snap := r.store.Snapshot()
 	defer snap.Close()
 	if err := r.loadShard(s, snap); err != nil {
 		r.log.Error("a shard could not be read again", "shard", s.index, "error", err)
 	}
-	if !full {
+	s.recorded = -1
+	if c.wrote && !full {
 		s.actor = 0
 	}
 	if len(s.waiting.events) > 0 {
@@ -253,9 +269,9 @@ func (g *group) failed(c *change) {
 }
 
 // unavailable turns an error of the disk into ErrUnavailable, and leaves those
-// that the caller has caused as they are.
+// that the caller has caused, or that say that nothing was done, as they are.
 func unavailable(err error) error {
-	caused := slices.ContainsFunc([]error{crdt.ErrInvalid, crdt.ErrOverflow, ErrBusy, ErrWrongShard}, func(is error) bool {
+	caused := slices.ContainsFunc([]error{crdt.ErrInvalid, crdt.ErrOverflow, ErrBusy, ErrWrongShard, ErrNotOwner, ErrPresent, ErrBehind, ErrNotEnough, ErrNotRemembered, store.ErrNoSpace}, func(is error) bool {
 		return errors.Is(err, is)
 	})
 	if err == nil || caused && !errors.Is(err, store.ErrCorrupt) {

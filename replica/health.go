@@ -27,8 +27,17 @@ const (
 	maxHurt = 64
 )
 
-// errHurt says that a leaf was found damaged just now.
-var errHurt = fmt.Errorf("%w: a leaf", store.ErrCorrupt)
+// everyLeaf stands for a whole shard among its leaves.
+const everyLeaf = -1
+
+// damage is an ErrCorrupt that says which leaf of a shard is not what was
+// written.
+type damage struct {
+	leaf int
+	error
+}
+
+func (d *damage) Unwrap() error { return d.error }
 
 // health is what is known of the damage of one shard. It is kept in memory
 // only: a leaf is compared with its digest before anybody is told of it, so a
@@ -41,6 +50,8 @@ type health struct {
 	// lost says why it is not known what the shard has heard, and unfound why
 	// no peer has made up for it yet.
 	lost, unfound error
+	// givenUp are damaged leaves, or everyLeaf, to be repaired at any price.
+	givenUp map[int]bool
 
 	suspected bool      // inspect it
 	inspected time.Time // the last time
@@ -67,6 +78,14 @@ func (h *health) hidden() []int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return slices.Sorted(maps.Keys(h.damaged))
+}
+
+// abandoned says whether a damaged leaf, or everyLeaf, is to be repaired at any
+// price.
+func (h *health) abandoned(leaf int) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.givenUp[leaf]
 }
 
 // hurt takes in that a leaf is damaged.
@@ -96,6 +115,7 @@ func (r *Replica) cured(s *shard, leaf int) {
 	h.mu.Lock()
 	delete(h.damaged, leaf)
 	delete(h.unmended, leaf)
+	delete(h.givenUp, leaf)
 	h.mu.Unlock()
 	r.counters.repairs.Add(1)
 	r.log.Info("a damaged leaf is repaired", "shard", s.index, "leaf", leaf)
@@ -119,19 +139,35 @@ func (r *Replica) republish(s *shard) {
 	r.loop(s).offer(task{shard: s, done: ignore, alone: func(*loop) error { s.publish(); return nil }})
 }
 
-// suspect has a shard inspected soon, unless that was done a moment ago.
+// suspect has a shard inspected soon, unless that was done a moment ago. Then
+// the keeper is left alone: it may be its own repair that fails.
 func (r *Replica) suspect(s *shard, pause time.Duration) {
 	h := &s.health
 	h.mu.Lock()
-	if r.options.Now().Sub(h.inspected) >= pause {
-		h.suspected = true
-	}
+	suspected := r.options.Now().Sub(h.inspected) >= pause
+	h.suspected = h.suspected || suspected
 	h.mu.Unlock()
-	r.keeper.wake()
+	if suspected {
+		r.keeper.wake()
+	}
+}
+
+// noted returns an error as it is. If it says that something on disk cannot be
+// what was written, the leaf is damaged; does it not say which, the shard is
+// inspected soon.
+func (r *Replica) noted(s *shard, err error) error {
+	var d *damage
+	switch {
+	case errors.As(err, &d):
+		r.hurt(s, d.leaf, d)
+	case errors.Is(err, store.ErrCorrupt):
+		r.suspect(s, suspicionPause)
+	}
+	return err
 }
 
 // vouch compares what is in a leaf with its digest, if that was not done a
-// moment ago. A leaf that is damaged fails with errHurt.
+// moment ago. It fails with a damage.
 func (r *Replica) vouch(snap store.Snapshot, s *shard, leaf int) error {
 	h := &s.health
 	h.mu.Lock()
@@ -145,9 +181,8 @@ func (r *Replica) vouch(snap store.Snapshot, s *shard, leaf int) error {
 	if err != nil {
 		return err
 	}
-	if damage := in.damaged[leaf]; damage != nil {
-		r.hurt(s, leaf, damage)
-		return fmt.Errorf("%w: %w", errHurt, damage)
+	if found := in.damaged[leaf]; found != nil {
+		return &damage{leaf, found}
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -174,6 +209,9 @@ func (r *Replica) loadShard(s *shard, snap store.Snapshot) error {
 		r.lose(s, err)
 		return nil
 	case err != nil:
+		return err
+	}
+	if err := s.findUnsettled(snap); err != nil {
 		return err
 	}
 	return r.replay(s, snap)

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -83,7 +85,7 @@ func TestMalformedBroadcasts(t *testing.T) {
 	k := keyIn(3, "k", 0)
 	for name, message := range map[string]transport.Message{
 		"delta of noise":         {Subject: "delta.3", Data: []byte("noise")},
-		"delta of no shard":      {Subject: "delta.8", Data: delta("stranger", event(k, good))},
+		"delta of no shard":      {Subject: "delta.9", Data: delta("stranger", event(k, good))},
 		"delta of no number":     {Subject: "delta.x", Data: delta("stranger", event(k, good))},
 		"delta of nobody":        {Subject: "delta.3", Data: delta("", event(k, good))},
 		"delta of a bad name":    {Subject: "delta.3", Data: delta("a b", event(k, good))},
@@ -104,7 +106,7 @@ func TestMalformedBroadcasts(t *testing.T) {
 		"gossip of noise":       {Subject: "gossip", Data: []byte("noise")},
 		"gossip of nobody":      {Subject: "gossip", Data: gossip(func(g *pb.Gossip) { g.Member = "" })},
 		"gossip of nowhere":     {Subject: "gossip", Data: gossip(func(g *pb.Gossip) { g.Region = "" })},
-		"gossip of no shard":    {Subject: "gossip", Data: gossip(states(&pb.ShardState{Shard: 8, Vector: vector, Root: root}))},
+		"gossip of no shard":    {Subject: "gossip", Data: gossip(states(&pb.ShardState{Shard: 9, Vector: vector, Root: root}))},
 		"gossip of a far shard": {Subject: "gossip", Data: gossip(states(&pb.ShardState{Shard: math.MaxUint32, Vector: vector, Root: root}))},
 		"gossip of no vector":   {Subject: "gossip", Data: gossip(states(&pb.ShardState{Vector: vector[:0], Root: root}))},
 		"gossip of no root":     {Subject: "gossip", Data: gossip(states(&pb.ShardState{Vector: vector, Root: root[1:]}))},
@@ -141,10 +143,10 @@ func TestMalformedQuestions(t *testing.T) {
 	}{
 		"noise":               {[]byte("noise"), pb.Error_INVALID},
 		"nothing":             {question(&pb.SyncRequest{}), pb.Error_INVALID},
-		"fetch of no shard":   {fetch(8, crdt.VersionVector{}.AppendTo(nil)), pb.Error_WRONG_SHARD},
+		"fetch of no shard":   {fetch(9, crdt.VersionVector{}.AppendTo(nil)), pb.Error_WRONG_SHARD},
 		"fetch of far shard":  {fetch(math.MaxUint32, nil), pb.Error_WRONG_SHARD},
 		"fetch of no vector":  {fetch(0, nil), pb.Error_INVALID},
-		"walk of no shard":    {walk(8), pb.Error_WRONG_SHARD},
+		"walk of no shard":    {walk(9), pb.Error_WRONG_SHARD},
 		"walk of no digest":   {walk(0, &pb.Range{}), pb.Error_INVALID},
 		"walk of an empty":    {walk(0, &pb.Range{Low: []byte("b"), High: []byte("b"), Digest: digest}), pb.Error_INVALID},
 		"walk out of order":   {walk(0, &pb.Range{Low: []byte("b"), Digest: digest}, &pb.Range{High: []byte("b"), Digest: digest}), pb.Error_INVALID},
@@ -305,17 +307,39 @@ func (c changing) Request(ctx context.Context, subject string, data []byte) ([]b
 	return c.change(answer), nil
 }
 
+// lines is a writer that hands on what is written to it.
+type lines chan string
+
+func (l lines) Write(b []byte) (int, error) {
+	select {
+	case l <- string(b):
+	default:
+	}
+	return len(b), nil
+}
+
 // Members of other clusters are not listened to, and told so.
 func TestForeignCluster(t *testing.T) {
 	c := newCluster(t, memnet.Options{})
-	eu := c.start("eu", nil)
+	told := make(chan string, 100)
+	eu := c.start("eu", func(o *Options) { o.Logger = slog.New(slog.NewTextHandler(lines(told), nil)) })
 	eu.do(incr("c", 1))
-	for name, change := range map[string]func(*Options){
-		"another": func(o *Options) { o.Cluster = "other" },
-		"secret":  func(o *Options) { o.DigestKey[0]++ },
-		"shards":  func(o *Options) { o.Shards *= 2 },
+	for name, test := range map[string]struct {
+		change func(*Options)
+		why    string
+	}{
+		"another": {func(o *Options) { o.Cluster = "other" }, "its cluster is"},
+		"secret":  {func(o *Options) { o.DigestKey[0]++ }, "its secret is another"},
+		"shards":  {func(o *Options) { o.Shards *= 2 }, "it has 16 shards, this one 8"},
 	} {
-		stranger := c.start(name, change)
+		stranger := c.start(name, test.change)
+		for line := ""; !strings.Contains(line, test.why) || !strings.Contains(line, "member="+name); {
+			select {
+			case line = <-told:
+			case <-time.After(patience):
+				t.Fatalf("eu says nothing of %s and why", name)
+			}
+		}
 		request := &pb.Request{Operations: []*pb.Operation{incr("c", 1)}}
 		if _, err := stranger.Do(t.Context(), ring.Shard("c", stranger.Shards()), request); err != nil {
 			t.Fatal(err)
@@ -391,6 +415,14 @@ func TestForeignDirectory(t *testing.T) {
 		if err := open(change); err != nil {
 			t.Errorf("what may change: %v", err)
 		}
+	}
+	older := batchOf(nil)
+	older.Put([]byte("c"), []byte(`{"format":2,"cluster":"test","member":"eu","region":"eu","shards":8}`))
+	if err := s.Commit(older); err != nil {
+		t.Fatal(err)
+	}
+	if err := open(func(*Options) {}); !errors.Is(err, ErrForeign) || !strings.Contains(err.Error(), "it has format 2, this program reads format 3") {
+		t.Errorf("a directory of the format before: %v", err)
 	}
 	damaged := batchOf(nil)
 	damaged.Put([]byte("c"), []byte("{"))

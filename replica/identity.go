@@ -10,11 +10,11 @@ import (
 )
 
 // formatVersion is the version of the layout on disk.
-const formatVersion = 2
+const formatVersion = 3
 
 // ErrForeign says that the data on disk belongs to another cluster or member,
 // or was written with other settings that cannot change.
-var ErrForeign = errors.New("replica: the data directory does not fit")
+var ErrForeign = errors.New("the data directory does not fit")
 
 // identity is what a data directory was made for. It is kept as JSON under
 // the key "c".
@@ -28,11 +28,37 @@ type identity struct {
 	Volatile bool `json:"volatile,omitempty"`
 	// Place is where the last run found the data. A copy lies elsewhere.
 	Place string `json:"place,omitempty"`
+	// Starts counts the starts of the member, and more where data was restored.
+	Starts uint64 `json:"starts"`
 	// Scrubbed is when all was last compared with its digests, in milliseconds.
 	// There is nothing to compare at first.
 	Scrubbed int64 `json:"scrubbed"`
 	// Digest is that of a fixed entry: it tells another digest key.
 	Digest string `json:"digest"`
+}
+
+// MadeFor returns the cluster's name and number of shards that a store was made
+// for, nothing if it is empty.
+func MadeFor(s store.Store) (cluster string, shards int, err error) {
+	snap := s.Snapshot()
+	defer snap.Close()
+	found, err := readIdentity(snap)
+	return found.Cluster, found.Shards, err
+}
+
+// readIdentity reads what a store says of whose it is, nothing if it is empty.
+func readIdentity(snap store.Snapshot) (found identity, err error) {
+	value, err := snap.Get([]byte("c"))
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return found, nil
+	case err != nil:
+		return found, err
+	}
+	if err := json.Unmarshal(value, &found); err != nil {
+		return found, fmt.Errorf("%w: identity: %w", store.ErrCorrupt, err)
+	}
+	return found, nil
 }
 
 // claim checks whether the store was made for this member, and returns what it
@@ -42,24 +68,17 @@ func (r *Replica) claim() (found, mine identity, err error) {
 	r.cluster = r.hasher.Entry(fmt.Sprintf("cluster %s %d", o.Cluster, o.Shards), nil).Low
 	mine = identity{
 		Format: formatVersion, Cluster: o.Cluster, Member: o.Member, Region: o.Region, Shards: o.Shards,
-		Digest: r.hasher.Entry("identity", nil).String(), Volatile: o.Volatile, Scrubbed: o.Now().UnixMilli(),
+		Digest: r.hasher.Entry("identity", nil).String(), Volatile: o.Volatile, Scrubbed: o.Now().UnixMilli(), Starts: uint64(max(1, o.Now().UnixMilli())),
 	}
 	if mine.Place, err = o.Place(false); err != nil {
 		return found, mine, err
 	}
 	snap := r.store.Snapshot()
 	defer snap.Close()
-	value, err := snap.Get([]byte("c"))
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		return found, mine, nil
-	case err != nil:
+	if found, err = readIdentity(snap); err != nil || found == (identity{}) {
 		return found, mine, err
 	}
-	if err := json.Unmarshal(value, &found); err != nil {
-		return found, mine, fmt.Errorf("%w: identity: %w", store.ErrCorrupt, err)
-	}
-	mine.Scrubbed = found.Scrubbed
+	mine.Scrubbed, mine.Starts = found.Scrubbed, max(found.Starts+1, mine.Starts)
 	return found, mine, found.accept(mine)
 }
 
@@ -129,7 +148,7 @@ func (found identity) accept(mine identity) error {
 	case found.Shards != mine.Shards:
 		return fmt.Errorf("%w: it was made for %d shards, not %d; start with that, or use an empty directory", ErrForeign, found.Shards, mine.Shards)
 	case found.Digest != mine.Digest:
-		return fmt.Errorf("%w: it was made with another cluster secret", ErrForeign)
+		return fmt.Errorf("%w: it was made with another cluster secret; start with that, or use an empty directory", ErrForeign)
 	}
 	return nil
 }

@@ -2,8 +2,10 @@ package replica
 
 import (
 	"encoding/binary"
+	"fmt"
 
 	"github.com/atolldb/atoll/crdt"
+	"github.com/atolldb/atoll/internal/store"
 )
 
 const (
@@ -50,6 +52,16 @@ func logKey(shard int, d crdt.Dot) []byte {
 // positionOf returns the position in an entry key.
 func positionOf(entryKey []byte) crdt.Position {
 	return crdt.Position(entryKey[shardPrefixBytes:])
+}
+
+// leafIn returns the leaf in the key of a digest.
+func leafIn(leafKey []byte) (int, error) {
+	if len(leafKey) == shardPrefixBytes+2 {
+		if leaf := int(binary.BigEndian.Uint16(leafKey[shardPrefixBytes:])); leaf < leaves {
+			return leaf, nil
+		}
+	}
+	return 0, fmt.Errorf("%w: %x among the digests of leaves", store.ErrCorrupt, leafKey) // nothing here writes such a key
 }
 
 // leafOf returns the leaf of a position or of a bound, where a bound that was

@@ -42,6 +42,7 @@ type task struct {
 	joins *joins
 	claim crdt.Dot // an event of this copy that a peer says to know
 	alone func(*loop) error
+	hint  bool // the write may start a copy
 	size  int
 	// done is called once, with the answer to a write, when the task's effect
 	// is on disk or will never be. It must not block.

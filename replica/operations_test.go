@@ -364,3 +364,38 @@ func TestClose(t *testing.T) {
 		t.Errorf("a write after Close: %v", err)
 	}
 }
+
+// A read that cannot be answered is refused before the writes beside it are
+// done: after an error of the caller's nothing was changed.
+func TestRefusedReadWritesNothing(t *testing.T) {
+	m := alone(t, nil)
+	long := strings.Repeat("e", crdt.MaxElementBytes+1)
+	for _, read := range []*pb.Operation{has("k", long), page("k", long, 0)} {
+		if _, err := m.try(incr("k", 1), read); !errors.Is(err, crdt.ErrInvalid) {
+			t.Errorf("%.40v: %v, want ErrInvalid", read, err)
+		}
+	}
+	if n := m.number(count("k")); n != 0 {
+		t.Errorf("the counter of refused requests is %d", n)
+	}
+}
+
+// Many reads in one request come to no more than a message carries, and one.
+func TestReadsAreBounded(t *testing.T) {
+	m := alone(t, nil)
+	m.do(set("r", strings.Repeat("v", crdt.MaxValueBytes)))
+	reads := slices.Repeat([]*pb.Operation{get("r")}, maxOperations)
+	if _, err := m.try(reads...); !errors.Is(err, crdt.ErrInvalid) || !strings.Contains(err.Error(), "ask for less at a time") {
+		t.Errorf("%d reads of 1 MiB: %v, want ErrInvalid", len(reads), err)
+	}
+	if _, err := m.try(reads[:3]...); err != nil {
+		t.Errorf("3 reads of 1 MiB: %v", err)
+	}
+	writes := []*pb.Operation{incr("r", 1)}
+	if _, err := m.try(append(writes, reads[:9]...)...); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("a write and 9 reads of 1 MiB: %v, want ErrUnavailable: the write was made", err)
+	}
+	if n := m.number(count("r")); n != 1 {
+		t.Errorf("the counter is %d, want 1", n)
+	}
+}

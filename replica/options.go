@@ -12,6 +12,8 @@ import (
 
 	"github.com/atolldb/atoll/antientropy"
 	"github.com/atolldb/atoll/crdt"
+	"github.com/atolldb/atoll/internal/membership"
+	pb "github.com/atolldb/atoll/proto"
 )
 
 // Options says what a replica is and how it behaves.
@@ -25,7 +27,7 @@ type Options struct {
 	// Version is the program's, for status.
 	Version string
 	// Shards is the number of shards of the cluster, fixed when it is created.
-	// Default 256.
+	// Default 256, at most 65535.
 	Shards int
 	// DigestKey is the cluster's secret key of Merkle digests.
 	DigestKey [32]byte
@@ -57,6 +59,35 @@ type Options struct {
 	ScrubInterval time.Duration
 	// ScrubRate bounds what a scrub reads, in bytes per second. Default 16 MiB.
 	ScrubRate int
+	// OperationMemory is how long an operation with an id is remembered, at least:
+	// one that is as old as half of it is refused. Default 1 h, at least 1 s.
+	OperationMemory time.Duration
+	// OperationLimit is how many operations a shard remembers. More are refused
+	// until some can be forgotten. Default 131,072.
+	OperationLimit int
+	// Record returns what the table of members is to say of this one; it is asked
+	// when the replica is started. Default: nothing, it does not stand there.
+	Record func() *pb.Member
+	// Joins says that there are other members: as long as the table knows of none,
+	// it is not taken for the whole.
+	Joins bool
+	// Seeds says that other members of the own region were named to this one: it
+	// founds its region only if none of them turns up within FoundAfter.
+	Seeds bool
+	// FoundAfter is how long a member with Seeds waits for a region. Default 5 s.
+	FoundAfter time.Duration
+	// Owners returns the members that own every shard, by region. Quorums overlap
+	// as long as all members go by the same ones. Default: what follows from the
+	// table of members, which needs Record; without one, this member owns all.
+	Owners func() map[string][]string
+	// HintLimit bounds how many events this member keeps that it wrote in place of
+	// owners which could not be reached. Default 100,000.
+	HintLimit int
+	// JoinRate bounds what is taken over of shards that this member is to own, in
+	// bytes per second. Default 64 MiB.
+	JoinRate int
+	// Heartbeats sets the pace and the thresholds of the detector of failures.
+	Heartbeats membership.Config
 	// AntiEntropy sets the pace of catching up.
 	AntiEntropy antientropy.Config
 	// Now is the clock. Default time.Now.
@@ -70,6 +101,9 @@ type Options struct {
 	Logger *slog.Logger
 }
 
+// maxShards leaves one number for the system shard.
+const maxShards = 1<<16 - 1
+
 var namePattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
 func (o Options) withDefaults() (Options, error) {
@@ -81,6 +115,11 @@ func (o Options) withDefaults() (Options, error) {
 	o.SessionPatience = cmp.Or(o.SessionPatience, 500*time.Millisecond)
 	o.ScrubInterval = cmp.Or(o.ScrubInterval, 24*time.Hour)
 	o.ScrubRate = cmp.Or(o.ScrubRate, 16<<20)
+	o.JoinRate = cmp.Or(o.JoinRate, 64<<20)
+	o.HintLimit = cmp.Or(o.HintLimit, 100_000)
+	o.FoundAfter = cmp.Or(o.FoundAfter, 5*time.Second)
+	o.OperationMemory = cmp.Or(o.OperationMemory, time.Hour)
+	o.OperationLimit = cmp.Or(o.OperationLimit, 1<<17)
 	o.QuestionTimeout = cmp.Or(o.QuestionTimeout, 15*time.Second)
 	if o.Regions == nil {
 		o.Regions = func() []string { return nil }
@@ -100,16 +139,24 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	o.Heartbeats = o.Heartbeats.WithDefaults()
+	if err := o.Heartbeats.Validate(); err != nil {
+		return o, err
+	}
 	for what, name := range map[string]string{"cluster": o.Cluster, "member": o.Member, "region": o.Region} {
 		if !namePattern.MatchString(name) {
 			return o, fmt.Errorf("replica: the %s name %q is not 1 to 64 letters, digits, - or _", what, name)
 		}
 	}
 	switch {
-	case o.Shards < 1 || o.Shards > 1<<16:
-		return o, fmt.Errorf("replica: %d shards; it takes 1 to 65536", o.Shards)
+	case o.Shards < 1 || o.Shards > maxShards:
+		return o, fmt.Errorf("replica: %d shards; it takes 1 to %d", o.Shards, maxShards)
 	case o.LogLimit < 1:
 		return o, fmt.Errorf("replica: a log limit of %d events; it takes at least 1", o.LogLimit)
+	case o.OperationMemory < time.Second:
+		return o, fmt.Errorf("replica: a memory of operations of %v; it takes at least 1 s", o.OperationMemory)
+	case o.OperationLimit < 1:
+		return o, fmt.Errorf("replica: a limit of %d operations; it takes at least 1", o.OperationLimit)
 	case o.ScrubRate < 1:
 		return o, fmt.Errorf("replica: a scrub rate of %d bytes per second; it takes at least 1", o.ScrubRate)
 	case o.Loops < 1 || o.Loops > 64:

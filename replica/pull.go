@@ -156,8 +156,8 @@ func rangeDigest(snap store.Snapshot, h *merkle.Hasher, shard int, lo, hi crdt.P
 	edges := [][2]crdt.Position{{lo, hi}}
 	if first < last {
 		edges = [][2]crdt.Position{{lo, leafStart(first)}, {leafStart(last), hi}}
-		err := snap.Scan(leafKey(shard, first), append(leafKey(shard, last-1), 0), func(_, value []byte) error {
-			d, err := decodeLeaf(value)
+		err := snap.Scan(leafKey(shard, first), append(leafKey(shard, last-1), 0), func(key, value []byte) error {
+			d, err := decodeLeaf(key, value)
 			sum = sum.Add(d)
 			return err
 		})
@@ -183,8 +183,7 @@ func entriesDigest(snap store.Snapshot, h *merkle.Hasher, shard int, lo, hi crdt
 	var sum merkle.Digest
 	var scratch []byte
 	err := snap.Scan(entryKey(shard, lo), entryKey(shard, hi), func(key, value []byte) error {
-		at := positionOf(key)
-		es, err := decodeField(at, value)
+		at, es, err := decodeField(key, value)
 		sum, scratch = addField(h, sum, at, es, scratch)
 		return err
 	})

@@ -23,9 +23,6 @@ const (
 
 // check validates a request and counts the writes in it.
 func (r *Replica) check(shard int, request *proto.Request) (writes int, err error) {
-	if shard < 0 || shard >= len(r.shards) {
-		return 0, fmt.Errorf("%w: there is no shard %d; the cluster has 0 to %d", ErrWrongShard, shard, len(r.shards)-1)
-	}
 	operations := request.GetOperations()
 	if n := len(operations); n == 0 || n > maxOperations {
 		return 0, fmt.Errorf("%w: a request of %d operations; it takes 1 to %d", crdt.ErrInvalid, n, maxOperations)
@@ -36,11 +33,14 @@ func (r *Replica) check(shard int, request *proto.Request) (writes int, err erro
 		if err := (crdt.Object{Key: key, Type: crdt.TypeCounter}).Validate(); err != nil {
 			return 0, err
 		}
-		if own := ring.Shard(key, len(r.shards)); own != shard {
-			return 0, fmt.Errorf("%w: the key %.64q belongs to shard %d, not %d", ErrWrongShard, key, own, shard)
+		if !holds(r.options.Shards, shard, key) {
+			return 0, fmt.Errorf("%w: the key %.64q belongs to shard %d, not %d", ErrWrongShard, key, ring.Shard(key, r.options.Shards), shard)
 		}
 		if t := op.GetDelete().GetType(); t > uint32(len(crdt.Types)) {
 			return 0, fmt.Errorf("%w: a delete of the unknown type %d; 0 deletes all types", crdt.ErrInvalid, t)
+		}
+		if err := checkRead(op); err != nil {
+			return 0, err
 		}
 		isWrite, err := isWrite(op)
 		if err != nil {
@@ -54,7 +54,25 @@ func (r *Replica) check(shard int, request *proto.Request) (writes int, err erro
 	if elements > maxElements {
 		return 0, fmt.Errorf("%w: a request of %d elements; it takes at most %d", crdt.ErrInvalid, elements, maxElements)
 	}
+	if err := checkOperation(request); err != nil {
+		return 0, err
+	}
 	return writes, checkBytes(request)
+}
+
+// checkRead refuses a read that cannot be answered, before the writes beside it
+// are done.
+func checkRead(op *proto.Operation) error {
+	id := crdt.FieldID{Object: crdt.Object{Key: string(op.GetKey()), Type: crdt.TypeSet}}
+	id.Name = string(op.GetSetHas())
+	if err := id.Validate(); err != nil {
+		return err
+	}
+	id.Name = string(op.GetSetMembers().GetAfter())
+	if err := id.Validate(); err != nil {
+		return fmt.Errorf("the cursor of a page: %w", err)
+	}
+	return nil
 }
 
 // checkBytes bounds a request as a whole. A value that is too long by itself
@@ -78,6 +96,9 @@ func checkBytes(request *proto.Request) error {
 func requestSize(request *proto.Request) int {
 	size := 0
 	eachBytes(request, func(bytes int) { size += fieldSize + 2*bytes })
+	if len(request.GetOperation()) > 0 {
+		size *= 2 // a record for each key, in the order of times, too
+	}
 	return size
 }
 
@@ -107,9 +128,6 @@ func read(snap store.Snapshot, shard int, op *proto.Operation) (*proto.Result, e
 		return result, others(snap, shard, key, crdt.TypeCounter, result.Flag, result)
 	case *proto.Operation_SetHas:
 		id := crdt.FieldID{Object: crdt.Object{Key: key, Type: crdt.TypeSet}, Name: string(what.SetHas)}
-		if err := id.Validate(); err != nil {
-			return nil, err
-		}
 		es, err := readField(snap, shard, id.Position())
 		return &proto.Result{Flag: len(es) > 0}, err
 	case *proto.Operation_SetCard:
@@ -174,26 +192,22 @@ func members(snap store.Snapshot, shard int, key string, page *proto.Page) (*pro
 	lo, hi := o.Range()
 	from := entryKey(shard, lo)
 	if after := page.GetAfter(); len(after) > 0 {
-		id := crdt.FieldID{Object: o, Name: string(after)}
-		if err := id.Validate(); err != nil {
-			return nil, fmt.Errorf("the cursor of a page: %w", err)
-		}
-		from = append(entryKey(shard, id.Position()), 0)
+		from = append(entryKey(shard, crdt.FieldID{Object: o, Name: string(after)}.Position()), 0)
 	}
 	limit, bytes := int(page.GetLimit()), 0
 	if limit == 0 || limit > maxPage {
 		limit = maxPage
 	}
 	result := &proto.Result{}
-	err := snap.Scan(from, entryKey(shard, hi), func(key, _ []byte) error {
+	err := snap.Scan(from, entryKey(shard, hi), func(key, value []byte) error {
 		n := len(result.Values)
 		if full := n >= limit || bytes > pageBytes; full && len(result.Values[n-1]) > 0 { // a cursor is not empty
 			result.More = result.Values[n-1]
 			return errStop
 		}
-		id, err := positionOf(key).FieldID()
+		id, _, err := unsealField(key, positionOf(key), value)
 		if err != nil {
-			return fmt.Errorf("%w: entry key: %w", store.ErrCorrupt, err)
+			return err
 		}
 		result.Values = append(result.Values, []byte(id.Name))
 		bytes += len(id.Name)

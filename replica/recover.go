@@ -29,7 +29,7 @@ func (r *Replica) recover(s *shard) error {
 	if r.allLogged(s, crdt.VersionVector{}, spoken) == nil {
 		return wipe() // the log alone makes up for it
 	}
-	return r.askAround(func(ctx context.Context, member string) error {
+	err = r.askAround(func(ctx context.Context, member string) error {
 		answer, err := r.ask(ctx, member, &pb.SyncRequest{What: &pb.SyncRequest_States{States: &pb.Empty{}}})
 		if err != nil {
 			return err
@@ -52,6 +52,10 @@ func (r *Replica) recover(s *shard) error {
 		}
 		return fmt.Errorf("%w: it has no shard %d", errTooLittle, s.index)
 	})
+	if err != nil && s.health.abandoned(everyLeaf) {
+		return wipe()
+	}
+	return err
 }
 
 // allLogged returns errTooLittle unless the log has all events from after one
@@ -75,7 +79,7 @@ func spokenOf(snap store.Snapshot, index int) (crdt.VersionVector, error) {
 		return nil, err
 	}
 	return spoken, scanAll(snap, shardKey('e', index, 0), shardEnd('e', index), func(key, value []byte, err error) error {
-		es, _ := decodeField(positionOf(key), value) // what cannot be read says nothing
+		_, es, _ := decodeField(key, value) // what cannot be read says nothing
 		for _, e := range es {
 			spoken.Observe(e.Dot)
 			if c, ok := e.Payload.(crdt.Contribution); ok {
@@ -90,10 +94,32 @@ func spokenOf(snap store.Snapshot, index int) (crdt.VersionVector, error) {
 // until the last batch, so that a crash in between starts it once more.
 func (l *loop) wipe(s *shard) error {
 	r := l.replica
-	for _, kind := range []byte("ehm") {
+	if err := l.clearKeys(s, "ehmo"); err != nil {
+		return err
+	}
+	empty := crdt.NewHeard(nil)
+	l.batch.Put(vectorKey(s.index), s.encode(0, empty, merkle.Digest{}))
+	if err := r.store.Commit(&l.batch); err != nil {
+		return unavailable(err)
+	}
+	s.health.forget()
+	s.health.mu.Lock()
+	s.health.ahead = true
+	s.health.mu.Unlock()
+	s.waiting, s.recorded = waiting{}, -1
+	s.set(0, empty, merkle.Digest{})
+	r.counters.repairs.Add(1)
+	r.log.Warn("a shard starts anew; what it had is pulled from peers", "shard", s.index)
+	return nil
+}
+
+// clearKeys removes all keys of some kinds of a shard, in as many batches as it
+// takes. The last of them is left for the caller to commit.
+func (l *loop) clearKeys(s *shard, kinds string) error {
+	l.batch.Reset()
+	for _, kind := range []byte(kinds) {
 		for more := true; more; {
-			snap := r.store.Snapshot()
-			l.batch.Reset()
+			snap := l.replica.store.Snapshot()
 			err := scanAll(snap, shardKey(kind, s.index, 0), shardEnd(kind, s.index), func(key, _ []byte, _ error) error {
 				l.batch.Delete(slices.Clone(key))
 				if len(l.batch.Writes()) >= maxTrimmed || l.batch.Bytes() >= maxGroupSize {
@@ -105,26 +131,25 @@ func (l *loop) wipe(s *shard) error {
 			if more = err == errStop; err != nil && !more {
 				return unavailable(err)
 			}
-			if err := r.store.Commit(&l.batch); err != nil {
+			if !more {
+				break
+			}
+			if err := l.replica.store.Commit(&l.batch); err != nil {
 				return unavailable(err)
 			}
+			l.batch.Reset()
 		}
 	}
-	l.batch.Reset()
-	empty := crdt.NewHeard(nil)
-	l.batch.Put(vectorKey(s.index), s.encode(0, empty, merkle.Digest{}))
-	if err := r.store.Commit(&l.batch); err != nil {
-		return unavailable(err)
-	}
-	h := &s.health
+	return nil
+}
+
+// forget takes in that nothing is left that could be damaged.
+func (h *health) forget() {
 	h.mu.Lock()
-	h.lost, h.ahead = nil, true
+	defer h.mu.Unlock()
+	h.lost, h.unfound, h.ahead = nil, nil, false
 	clear(h.damaged)
 	clear(h.unmended)
-	h.mu.Unlock()
-	s.waiting = waiting{}
-	s.set(0, empty, merkle.Digest{})
-	r.counters.repairs.Add(1)
-	r.log.Warn("a shard starts anew; what it had is pulled from peers", "shard", s.index)
-	return nil
+	clear(h.givenUp)
+	clear(h.vouched)
 }

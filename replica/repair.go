@@ -9,7 +9,6 @@ import (
 
 	"github.com/atolldb/atoll/antientropy"
 	"github.com/atolldb/atoll/crdt"
-	"github.com/atolldb/atoll/internal/store"
 	"github.com/atolldb/atoll/merkle"
 	pb "github.com/atolldb/atoll/proto"
 	"github.com/atolldb/atoll/transport"
@@ -29,11 +28,14 @@ func (r *Replica) receiveDelta(m transport.Message) {
 	if r.isForeign(delta.GetCluster()) || delta.GetMember() == r.options.Member {
 		return
 	}
-	d, err := decodeDelivered(shard, len(r.shards), delta.GetEvent())
+	d, err := decodeDelivered(shard, r.options.Shards, delta.GetEvent())
 	if err != nil {
 		r.counters.malformed.Add(1)
 		r.log.Warn("an event was refused", "member", delta.GetMember(), "error", err)
 		return
+	}
+	if !r.shards[shard].is(joining, complete, founded) {
+		return // subscribed to until a moment ago
 	}
 	v := r.State(shard).Vector
 	if v.Covers(d.event.Dot) {
@@ -57,6 +59,7 @@ func eventTask(s *shard, d delivered, done func([]*pb.Result, error)) task {
 
 // repair does one task of the planner.
 func (r *Replica) repair(t antientropy.Task) {
+	r.meter.tasks[t.Kind].Add(1)
 	ctx := r.present(t.Peer)
 	outcome := antientropy.Outcome{}
 	switch t.Kind {
@@ -76,9 +79,7 @@ func (r *Replica) repair(t antientropy.Task) {
 	default:
 		outcome.Err = r.walk(ctx, t.Peer, t.Shard)
 	}
-	if errors.Is(outcome.Err, store.ErrCorrupt) {
-		r.suspect(r.shards[t.Shard], suspicionPause)
-	}
+	outcome.Err = r.noted(r.shards[t.Shard], outcome.Err)
 	if outcome.Err != nil && ctx.Err() == nil {
 		r.counters.repairErrors.Add(1)
 		r.log.Debug("catching up failed", "task", t.Kind.String(), "peer", t.Peer, "shard", t.Shard, "error", outcome.Err)
@@ -152,6 +153,14 @@ func (r *Replica) fetch(ctx context.Context, member string, shard int) (logEnded
 			return false, err
 		}
 		r.counters.fetched.Add(uint64(len(fetched.GetEvents())))
+		// What the peer knows of this copy comes first: the events may have it
+		// write, and it must not do so under an actor that has gone on elsewhere.
+		s := r.shards[shard]
+		if own := crdt.Actor(s.writer.Load()); theirs[own] > before[own] {
+			if err := r.loop(s).submit(ctx, task{shard: s, claim: crdt.Dot{Actor: own, Seq: theirs[own]}, done: ignore}); err != nil {
+				return false, err
+			}
+		}
 		if err := r.deliverAll(ctx, shard, fetched.GetEvents()); err != nil {
 			return false, err
 		}
@@ -169,7 +178,7 @@ func (r *Replica) deliverAll(ctx context.Context, shard int, raws [][]byte) erro
 	sent := 0
 	var failed error
 	for _, raw := range raws {
-		d, err := decodeDelivered(shard, len(r.shards), raw)
+		d, err := decodeDelivered(shard, r.options.Shards, raw)
 		if err == nil {
 			err = r.loop(s).submit(ctx, eventTask(s, d, func(_ []*pb.Result, err error) { done <- err }))
 		}
@@ -192,6 +201,11 @@ func (r *Replica) deliverAll(ctx context.Context, shard int, raws [][]byte) erro
 
 // walk compares a shard with a peer's, range by range, and joins what differs.
 func (r *Replica) walk(ctx context.Context, member string, shard int) error {
+	return r.walkAt(ctx, member, shard, untiring)
+}
+
+// walkAt walks at a pace, which is told the bytes of each answer.
+func (r *Replica) walkAt(ctx context.Context, member string, shard int, pace func(bytes int) error) error {
 	s, hasher := r.shards[shard], r.hasher.Clone()
 	w := antientropy.NewWalk(r.State(shard).Root)
 	r.counters.walks.Add(1)
@@ -202,7 +216,10 @@ func (r *Replica) walk(ctx context.Context, member string, shard int) error {
 		if err != nil {
 			return err
 		}
-		parts, err := decodeParts(shard, len(r.shards), answer.GetWalked())
+		if err := pace(proto.Size(answer)); err != nil {
+			return err
+		}
+		parts, err := decodeParts(shard, r.options.Shards, answer.GetWalked())
 		if err != nil {
 			return err
 		}

@@ -270,7 +270,7 @@ func TestWalkToLittle(t *testing.T) {
 	if n := us.number(card("{h}s")); n != 10 {
 		t.Errorf("%d elements, want 10", n)
 	}
-	if n := us.Counters(); n["walks"] == 0 || n["repair_errors"] != 0 || n["commit_errors"] != 0 {
+	if n := us.Counters(); n["walks"] == 0 || n["commit_errors"] != 0 { // a question may get lost
 		t.Errorf("%v", n)
 	}
 }
@@ -358,13 +358,15 @@ func (m *member) plant(id crdt.FieldID, p crdt.Payload, consistent bool) {
 	es[0].Payload = p
 	after := m.hasher.Entry(string(at), es[0].AppendTo(nil))
 	var b store.Batch
-	b.Put(entryKey(shard, at), es.AppendTo(nil))
+	key := entryKey(shard, at)
+	b.Put(key, encodeField(key, es))
 	if consistent {
 		leaf, err := readLeaf(snap, shard, leafOf(at))
 		if err != nil {
 			t.Fatal(err)
 		}
-		b.Put(leafKey(shard, leafOf(at)), leaf.Sub(before).Add(after).AppendTo(nil))
+		key := leafKey(shard, leafOf(at))
+		b.Put(key, encodeLeaf(key, leaf.Sub(before).Add(after)))
 		s := m.shards[shard]
 		b.Put(vectorKey(shard), s.encode(s.actor, s.heard, s.root.Sub(before).Add(after)))
 	}

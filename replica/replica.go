@@ -7,10 +7,15 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
+
+	protobuf "google.golang.org/protobuf/proto"
 
 	"github.com/atolldb/atoll/antientropy"
 	"github.com/atolldb/atoll/crdt"
 	"github.com/atolldb/atoll/internal/hlc"
+	"github.com/atolldb/atoll/internal/membership"
+	"github.com/atolldb/atoll/internal/ring"
 	"github.com/atolldb/atoll/internal/store"
 	"github.com/atolldb/atoll/merkle"
 	"github.com/atolldb/atoll/proto"
@@ -19,20 +24,23 @@ import (
 
 var (
 	// ErrBusy says that too much was waiting; nothing was done.
-	ErrBusy = errors.New("replica: busy")
+	ErrBusy = errors.New("busy")
 	// ErrClosed says that the replica is stopping; nothing was done.
-	ErrClosed = errors.New("replica: closed")
+	ErrClosed = errors.New("closed")
 	// ErrUnavailable says that the disk failed. Whether a write is on disk is
 	// not known.
-	ErrUnavailable = errors.New("replica: the disk failed")
+	ErrUnavailable = errors.New("the disk failed")
 	// ErrUnknown says that the caller's patience ended while a write was under
 	// way: it may be on disk or not.
-	ErrUnknown = errors.New("replica: outcome unknown")
+	ErrUnknown = errors.New("outcome unknown")
 	// ErrBehind says that this copy has not heard yet what a request's session
 	// has seen; nothing was done.
-	ErrBehind = errors.New("replica: behind the session")
+	ErrBehind = errors.New("behind the session")
 	// ErrWrongShard says that a key does not belong to the shard asked.
-	ErrWrongShard = errors.New("replica: key of another shard")
+	ErrWrongShard = errors.New("key of another shard")
+	// ErrNotOwner says that this member does not serve the shard; nothing was
+	// done. The owners do.
+	ErrNotOwner = errors.New("not an owner of the shard")
 )
 
 // Replica is one member's copies of all shards.
@@ -46,6 +54,7 @@ type Replica struct {
 	loops   []*loop
 
 	counters counters
+	meter    *meter
 	peers    *peers
 	// network is nil until Start.
 	network atomic.Pointer[network]
@@ -57,6 +66,10 @@ type Replica struct {
 	incarnation uint64
 	announceNow atomic.Bool
 	keeper      keeper
+	observer    observer
+	roster      atomic.Pointer[layout]
+	placements  sync.Map // of *ring.Placement, by the hash of the ring
+	arranger    arranger
 	namesakes   namesakes
 
 	closing  sync.Once
@@ -80,10 +93,12 @@ func Open(options Options, s store.Store) (*Replica, error) {
 		options: options, log: options.Logger, store: s,
 		clock:       hlc.NewClock(options.Now),
 		hasher:      merkle.NewHasher(options.DigestKey),
-		peers:       newPeers(antientropy.NewPlanner(options.AntiEntropy, options.Shards)),
+		meter:       newMeter(),
+		peers:       newPeers(antientropy.NewPlanner(options.AntiEntropy, options.Shards+1)),
 		incarnation: uint64(randomActor()),
 		stopping:    make(chan struct{}),
 		keeper:      newKeeper(),
+		observer:    observer{detector: membership.New(options.Member, options.Heartbeats)},
 	}
 	r.tasks, r.endTasks = context.WithCancel(context.Background())
 	found, mine, err := r.claim()
@@ -123,8 +138,11 @@ func Open(options Options, s store.Store) (*Replica, error) {
 func (r *Replica) load() error {
 	snap := r.store.Snapshot()
 	defer snap.Close()
-	for i := range r.options.Shards {
-		s := &shard{index: i}
+	for i := range r.options.Shards + 1 {
+		s := &shard{index: i, recorded: -1}
+		if err := r.loadRole(s, snap); err != nil {
+			return err
+		}
 		if err := r.loadShard(s, snap); err != nil {
 			return err
 		}
@@ -141,6 +159,7 @@ func (r *Replica) loop(s *shard) *loop { return r.loops[s.index%len(r.loops)] }
 // A second Close does nothing.
 func (r *Replica) Close() (err error) {
 	r.closing.Do(func() {
+		r.sendHeartbeat(nil, true)
 		if n := r.network.Load(); n != nil {
 			err = n.close()
 		}
@@ -152,55 +171,86 @@ func (r *Replica) Close() (err error) {
 	return err
 }
 
+// DoSystem serves a request for the system shard as Do does for others.
+func (r *Replica) DoSystem(ctx context.Context, request *proto.Request) (*proto.Answer, error) {
+	return r.do(ctx, r.System(), request)
+}
+
 // Do serves one request for a shard. Its writes are on disk when it returns,
 // or, after an error, nothing of it was done, but for ErrUnavailable and
 // ErrUnknown, after which that is not known. Reads see all of its writes. A
 // request that carries what its session has seen waits until this copy has
 // heard it. The request must not be changed, not even after ErrUnknown.
 func (r *Replica) Do(ctx context.Context, shard int, request *proto.Request) (*proto.Answer, error) {
+	if shard < 0 || shard >= r.options.Shards {
+		return nil, fmt.Errorf("%w: there is no shard %d; the cluster has 0 to %d", ErrWrongShard, shard, r.options.Shards-1)
+	}
+	request = r.leveled(request)
+	began := time.Now()
+	answer, err := r.do(ctx, shard, request)
+	r.meter.served(request, time.Since(began), err)
+	return answer, err
+}
+
+func (r *Replica) do(ctx context.Context, shard int, request *proto.Request) (*proto.Answer, error) {
 	writes, err := r.check(shard, request)
 	if err != nil {
 		return nil, err
 	}
 	s := r.shards[shard]
+	if !s.serving.Load() {
+		return nil, fmt.Errorf("%w %d in region %s", ErrNotOwner, shard, r.options.Region)
+	}
+	if request.GetConsistency() != proto.Consistency_ONE {
+		return r.agree(ctx, s, request, writes)
+	}
+	return r.serve(ctx, s, request, writes)
+}
+
+// serve does a request on this copy alone.
+func (r *Replica) serve(ctx context.Context, s *shard, request *proto.Request, writes int) (answer *proto.Answer, err error) {
 	if err := r.await(ctx, s, request); err != nil {
 		return nil, err
 	}
-	answer := &proto.Answer{Member: r.options.Member}
+	answer = &proto.Answer{Member: r.options.Member}
 	if writes == 0 {
 		answer.Results = make([]*proto.Result, len(request.GetOperations()))
-	} else if answer.Results, err = r.write(ctx, s, request); err != nil {
-		if errors.Is(err, store.ErrCorrupt) {
-			r.suspect(s, suspicionPause)
-		}
-		return nil, err
+	} else if answer.Results, err = r.write(ctx, s, request, false); err != nil {
+		return nil, r.noted(s, err)
 	}
 	if writes == len(answer.Results) {
 		answer.Vector = seen(s.spoken.Load(), request).AppendTo(nil)
 		return answer, nil
 	}
-	if err := r.read(shard, request, answer); err != nil {
-		if errors.Is(err, store.ErrCorrupt) {
-			r.suspect(s, suspicionPause)
+	if err := r.read(s.index, request, answer); err != nil {
+		if err = unavailable(r.noted(s, err)); writes > 0 && !errors.Is(err, ErrUnavailable) {
+			err = fmt.Errorf("%w: the writes were made, the reads not: %w", ErrUnavailable, err)
 		}
-		return nil, unavailable(err)
+		return nil, err
 	}
 	return answer, nil
 }
 
 // read fills in what the reads of a request answer, and the vector that
-// belongs to it: both from one snapshot.
+// belongs to it: both from one snapshot. Reads that come to more than a message
+// carries end it, so that a few bytes cannot ask for all of the memory; the last
+// of them is answered whole.
 func (r *Replica) read(shard int, request *proto.Request, answer *proto.Answer) error {
 	snap := r.store.Snapshot()
 	defer snap.Close()
+	size := 0
 	for i, op := range request.GetOperations() {
 		if answer.Results[i] != nil {
 			continue
+		}
+		if size > transport.MaxMessageBytes {
+			return fmt.Errorf("%w: what the request reads comes to more than %d bytes; ask for less at a time", crdt.ErrInvalid, transport.MaxMessageBytes)
 		}
 		var err error
 		if answer.Results[i], err = read(snap, shard, op); err != nil {
 			return err
 		}
+		size += protobuf.Size(answer.Results[i])
 	}
 	if r.shards[shard].health.unreadable() != nil {
 		answer.Vector = crdt.VersionVector{}.AppendTo(nil)
@@ -213,15 +263,16 @@ func (r *Replica) read(shard int, request *proto.Request, answer *proto.Answer) 
 	return err
 }
 
-// write hands the request to the shard's loop and waits until it is on disk.
-func (r *Replica) write(ctx context.Context, s *shard, request *proto.Request) ([]*proto.Result, error) {
+// write hands the request to the shard's loop and waits until it is on disk. A hint
+// starts a copy where there is none.
+func (r *Replica) write(ctx context.Context, s *shard, request *proto.Request, hint bool) ([]*proto.Result, error) {
 	type outcome struct {
 		results []*proto.Result
 		err     error
 	}
 	done := make(chan outcome, 1)
 	t := task{
-		shard: s, write: request, size: requestSize(request),
+		shard: s, write: request, hint: hint, size: requestSize(request),
 		done: func(results []*proto.Result, err error) { done <- outcome{results, err} },
 	}
 	if err := r.loop(s).submit(ctx, t); err != nil {
@@ -245,8 +296,38 @@ func (r *Replica) write(ctx context.Context, s *shard, request *proto.Request) (
 // State returns what the replica last committed of a shard.
 func (r *Replica) State(shard int) antientropy.State { return *r.shards[shard].published.Load() }
 
-// Shards returns the number of shards.
-func (r *Replica) Shards() int { return len(r.shards) }
+// pursued returns the state of a copy that is to catch up with peers, one without
+// a vector if it is not.
+func (r *Replica) pursued(shard int) antientropy.State {
+	if !r.shards[shard].whole() {
+		return antientropy.State{}
+	}
+	return r.State(shard)
+}
+
+// message returns what to tell peers of a shard.
+func (r *Replica) message(s *shard) *proto.ShardState {
+	if !s.held() {
+		return &proto.ShardState{Shard: uint32(s.index), Absent: true}
+	}
+	m := r.State(s.index).Message(s.index)
+	m.Owned = s.serving.Load()
+	return m
+}
+
+// Shards returns the number of shards that keys belong to.
+func (r *Replica) Shards() int { return r.options.Shards }
+
+// System returns the index of the system shard, which holds what the cluster
+// keeps of itself. It is replicated as all others, and the network serves no
+// requests for it.
+func (r *Replica) System() int { return r.options.Shards }
+
+// holds says whether a key may lie in a shard: no key of an application does
+// in the system shard.
+func holds(shards, shard int, key string) bool {
+	return shard == shards || ring.Shard(key, shards) == shard
+}
 
 // broadcast sends an event to everybody. That it may be lost is what the log
 // is for.

@@ -141,7 +141,7 @@ func TestDeadContributionsGoAtOnce(t *testing.T) {
 		left := us.disk.prefix(t, n+1)
 		snap := left.Snapshot()
 		if value, err := snap.Get([]byte(at)); err == nil {
-			es, err := crdt.DecodeEntries(crdt.TypeCounter, value)
+			_, es, err := decodeField([]byte(at), value)
 			if err != nil || !alive(es) {
 				t.Errorf("after %d commits: %v, %v", n+1, es, err)
 			}

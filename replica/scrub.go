@@ -20,8 +20,9 @@ type keeper struct {
 	attention chan struct{} // something is damaged or suspected
 	asked     chan struct{} // for a scrub
 
-	mu    sync.Mutex
-	state *pb.ScrubState
+	mu     sync.Mutex
+	state  *pb.ScrubState
+	giveUp bool // at the end of the scrub
 }
 
 func newKeeper() keeper {
@@ -38,10 +39,13 @@ func signal(c chan struct{}) {
 }
 
 // Scrub starts to compare all that is stored with its digests, unless that is
-// under way. Status tells how it stands.
-func (r *Replica) Scrub() {
+// under way. Status tells how it stands. What is damaged is repaired as far as
+// peers or the log can make up for it; with giveUp the rest is forgotten at the
+// end, and with it what only this copy had there.
+func (r *Replica) Scrub(giveUp bool) {
 	r.keeper.mu.Lock()
 	r.keeper.state.Running = true
+	r.keeper.giveUp = r.keeper.giveUp || giveUp
 	r.keeper.mu.Unlock()
 	signal(r.keeper.asked)
 }
@@ -176,7 +180,7 @@ func (r *Replica) tend() (left int) {
 			}
 		}
 		if suspected {
-			if err := r.examine(s, r.pace(), func(int) {}); err != nil && !errors.Is(err, store.ErrCorrupt) {
+			if err := r.examine(s, r.pace(r.options.ScrubRate), func(int) {}); err != nil && !errors.Is(err, store.ErrCorrupt) {
 				r.log.Warn("a shard could not be inspected", "shard", s.index, "error", err)
 			}
 		}
@@ -220,7 +224,7 @@ func (r *Replica) scrub(between func()) {
 		change(r.keeper.state)
 	}
 	show(func(s *pb.ScrubState) { s.Running, s.Done, s.Bytes, s.Error = true, 0, 0, "" })
-	pace := r.pace()
+	pace := r.pace(r.options.ScrubRate)
 	rest := func(n int) error {
 		bytes += uint64(n)
 		return pace(n)
@@ -246,6 +250,7 @@ func (r *Replica) scrub(between func()) {
 	if err := r.scrubbed(now); err != nil {
 		failed = cmp.Or(failed, err)
 	}
+	r.giveUp()
 	show(func(s *pb.ScrubState) {
 		s.Running, s.Done, s.LastMs = false, 1, now.UnixMilli()
 		s.Finished++
@@ -255,16 +260,41 @@ func (r *Replica) scrub(between func()) {
 	})
 }
 
-// pace returns what holds reading to the rate of scrubs. It fails with
-// ErrClosed when the replica stops.
-func (r *Replica) pace() func(bytes int) error {
+// giveUp has the damage that is known now repaired at any price, if that was
+// asked for.
+func (r *Replica) giveUp() {
+	r.keeper.mu.Lock()
+	asked := r.keeper.giveUp
+	r.keeper.giveUp = false
+	r.keeper.mu.Unlock()
+	if !asked {
+		return
+	}
+	for _, s := range r.shards {
+		h := &s.health
+		h.mu.Lock()
+		h.givenUp = map[int]bool{everyLeaf: h.lost != nil}
+		for leaf := range h.damaged {
+			h.givenUp[leaf] = true
+		}
+		h.mu.Unlock()
+	}
+	r.keeper.wake()
+}
+
+// pace returns what holds reading or taking over to a rate in bytes per second.
+// It fails with ErrClosed when the replica stops.
+func (r *Replica) pace(rate int) func(bytes int) error {
+	var mu sync.Mutex
 	owed := 0
-	atOnce := min(r.options.ScrubRate, 1<<18)
+	atOnce := min(rate, 1<<18)
 	return func(bytes int) error {
+		mu.Lock()
+		defer mu.Unlock()
 		if owed += bytes; owed < atOnce {
 			return nil
 		}
-		pause := time.NewTimer(time.Duration(float64(owed) / float64(r.options.ScrubRate) * float64(time.Second)))
+		pause := time.NewTimer(time.Duration(float64(owed) / float64(rate) * float64(time.Second)))
 		defer pause.Stop()
 		owed = 0
 		select {

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"time"
 
+	"github.com/atolldb/atoll/antientropy"
 	"github.com/atolldb/atoll/crdt"
 	"github.com/atolldb/atoll/internal/store/faultstore"
 	"github.com/atolldb/atoll/internal/store/memstore"
@@ -15,9 +17,12 @@ import (
 	"github.com/atolldb/atoll/transport/memnet"
 )
 
+func elementField(key, element string) crdt.FieldID {
+	return crdt.FieldID{Object: crdt.Object{Key: key, Type: crdt.TypeSet}, Name: element}
+}
+
 func elementKey(key, element string) []byte {
-	id := crdt.FieldID{Object: crdt.Object{Key: key, Type: crdt.TypeSet}, Name: element}
-	return entryKey(shardOf(key), id.Position())
+	return entryKey(shardOf(key), elementField(key, element).Position())
 }
 
 func leafKeyOf(key string) []byte {
@@ -28,7 +33,7 @@ func leafKeyOf(key string) []byte {
 func (m *member) scrubbed() {
 	m.cluster.t.Helper()
 	n := m.scrubState().Finished
-	m.Scrub()
+	m.Scrub(false)
 	eventually(m.cluster.t, "the scrub ends", func() bool { return m.scrubState().Finished > n })
 }
 
@@ -49,33 +54,27 @@ var damages = map[string]func(m *member){
 		}
 	},
 	"a value is another's": func(m *member) {
-		at := counterField("{d}c").Position()
-		m.rot(entryKey(shardOf("{d}c"), at), func(v []byte) []byte {
-			es, err := decodeField(at, v)
-			if err != nil {
-				m.cluster.t.Fatal(err)
-			}
-			es[0].Payload = crdt.Contribution{N: 3, Total: 1000}
-			return es.AppendTo(nil)
-		})
+		m.forgeField(counterField("{d}c"), func(es crdt.Entries) { es[0].Payload = crdt.Contribution{N: 3, Total: 1000} })
 	},
 	"an entry cannot be read": func(m *member) {
 		m.disk.Store.(*faultstore.Store).Hide(elementKey("{d}s", "e-000003"))
 	},
 	"a digest is gone":    func(m *member) { m.rot(leafKeyOf("{d}s"), func([]byte) []byte { return nil }) },
 	"a digest is garbage": func(m *member) { m.rot(leafKeyOf("{d}s"), func([]byte) []byte { return []byte("garbage") }) },
-	"a digest is wrong":   func(m *member) { m.rot(leafKeyOf("{d}s"), func(v []byte) []byte { v[20]++; return v }) },
+	"a digest is changed": func(m *member) { m.rot(leafKeyOf("{d}s"), func(v []byte) []byte { v[20]++; return v }) },
+	"a digest is wrong":   func(m *member) { m.forge(leafKeyOf("{d}s"), func(v []byte) []byte { v[20]++; return v }) },
 	"a digest and an entry are gone": func(m *member) {
 		m.rot(leafKeyOf("{d}s"), func([]byte) []byte { return nil })
 		m.rot(elementKey("{d}s", "e-000003"), func([]byte) []byte { return nil })
 	},
-	"a header is wrong":   func(m *member) { m.rot(setHeader("{d}s"), func([]byte) []byte { return []byte{77} }) },
+	"a header is changed": func(m *member) { m.rot(setHeader("{d}s"), func(v []byte) []byte { v[0]++; return v }) },
+	"a header is wrong":   func(m *member) { m.forge(setHeader("{d}s"), func([]byte) []byte { return []byte{77} }) },
 	"a header is garbage": func(m *member) { m.rot(setHeader("{d}s"), func([]byte) []byte { return []byte{0xff} }) },
 	"a header is gone":    func(m *member) { m.rot(setHeader("{d}s"), func([]byte) []byte { return nil }) },
 	"a header without fields": func(m *member) {
 		m.rot(setHeader("{d}s"), func(v []byte) []byte { return v })
 		b := batchOf(nil)
-		b.Put(setHeader("{d}nothing"), []byte{3})
+		b.Put(setHeader("{d}nothing"), encodeHeader(setHeader("{d}nothing"), 3))
 		if err := m.disk.Store.Commit(b); err != nil {
 			m.cluster.t.Fatal(err)
 		}
@@ -204,7 +203,7 @@ func TestAloneNothingIsForgotten(t *testing.T) {
 	eu.do(incr("{d}c", 1))
 	key := entryKey(shardOf("{d}"), crdt.FieldID{Object: crdt.Object{Key: "{d}r", Type: crdt.TypeRegister}}.Position())
 	swap := func(from, to string) {
-		eu.rot(key, func(v []byte) []byte { return bytes.Replace(v, []byte(from), []byte(to), 1) })
+		eu.forge(key, func(v []byte) []byte { return bytes.Replace(v, []byte(from), []byte(to), 1) })
 	}
 	swap("right", "wrong")
 	eu.scrubbed()
@@ -232,6 +231,89 @@ func TestAloneNothingIsForgotten(t *testing.T) {
 	c.converge()
 	if got := late.values("{d}r"); len(got) != 1 || got[0] != "right" {
 		t.Errorf("in the end the newcomer reads %q", got)
+	}
+}
+
+// What nobody has is given up when somebody says so, not before, and only that:
+// what a peer has of the leaf is kept, everything else goes on.
+func TestGiveUp(t *testing.T) {
+	c := newCluster(t, memnet.Options{})
+	few := func(o *Options) { o.LogLimit = 1 }
+	eu, us := c.start("eu", few), c.start("us", few)
+	eu.do(add("{d}s", names(20, "e")...), add("{d}t", "x"))
+	eu.do(incr("{d}c", 1))
+	c.converge()
+	us.stop()
+	eu.do(add("{d}t", "only here"))
+	eu.do(incr("{d}c", 1))
+	eu.rot(elementKey("{d}t", "only here"), func([]byte) []byte { return []byte("garbage") })
+	eu.scrubbed()
+	us.restart(us.disk)
+	eventually(t, "the status says why nothing is done", func() bool {
+		d := eu.Status(false).Damages
+		return len(d) == 1 && bytes.Contains([]byte(d[0].Unmended), []byte("us"))
+	})
+	eu.Scrub(true)
+	eventually(t, "it is given up", func() bool { return len(eu.Status(false).Damages) == 0 })
+	eu.do(incr("{d}c", 5), add("{d}t", "y"))
+	us.do(incr("{d}c", 7))
+	eventually(t, "all agree", func() bool {
+		for _, m := range []*member{eu, us} {
+			if m.number(count("{d}c")) != 14 || m.number(card("{d}s")) != 20 || m.number(card("{d}t")) != 2 {
+				return false
+			}
+		}
+		return eu.State(shardOf("{d}")).Root == us.State(shardOf("{d}")).Root
+	})
+}
+
+// What comes into a leaf while its replacement is under way is counted neither
+// before nor after twice.
+func TestHeaderOfReplacedLeaf(t *testing.T) {
+	m := alone(t, nil)
+	m.do(add("s", "e"))
+	s := m.shards[shardOf("s")]
+	at := elementField("s", "e").Position()
+	p := &replacement{shard: s, leaf: leafOf(at), last: true, atAnyPrice: true} // begun when there was no "s" yet
+	p.add([]antientropy.Part{{Range: antientropy.Range{Lo: leafStart(leafOf(at)), Hi: leafStart(leafOf(at) + 1)}}})
+	if err := m.submitAndWait(t.Context(), task{shard: s, alone: p.replace}); err != nil {
+		t.Fatal(err)
+	}
+	if n := m.number(card("s")); n != 0 {
+		t.Errorf("the empty set counts %d", n)
+	}
+	m.setAhead(s, true)
+	m.keeper.wake()
+	eventually(t, "the log brings it back", func() bool { return m.number(card("s")) == 1 })
+}
+
+// A repair that fails must not wake who repairs, or that would go on for ever
+// without a pause.
+func TestSuspicionPauses(t *testing.T) {
+	now := time.Now()
+	r := &Replica{keeper: newKeeper(), options: Options{Now: func() time.Time { return now }}}
+	s := &shard{}
+	woken := func() bool {
+		select {
+		case <-r.keeper.attention:
+			return true
+		default:
+			return false
+		}
+	}
+	r.suspect(s, suspicionPause)
+	if !woken() {
+		t.Error("nobody looks at what is suspected")
+	}
+	s.health.suspected, s.health.inspected = false, now // as the keeper does
+	r.suspect(s, suspicionPause)
+	if woken() {
+		t.Error("it is looked at again at once")
+	}
+	now = now.Add(suspicionPause)
+	r.suspect(s, suspicionPause)
+	if !woken() {
+		t.Error("it is not looked at again")
 	}
 }
 

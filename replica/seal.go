@@ -5,10 +5,15 @@ import (
 	"hash/crc32"
 )
 
-// Entries are covered by the digests of their leaves. What the shard has
-// heard, and its log, are covered by nothing else, and a flipped bit in them
-// would be believed here and by every peer. So both carry a checksum, of their
-// key as well: what was written for another shard or dot does not pass.
+// How is a flipped bit noticed before anything is built on it?
+//
+// Every value of a shard that says anything carries a checksum, which is compared
+// wherever the value is read: all but the index of records, the keys of which are
+// what it says. What the shard has heard, and its log, are covered by nothing
+// else. Entries are covered by the digest of their leaf, too, which also tells
+// one that is missing or of an earlier time; but nobody adds up a leaf to read
+// or change one field of it. The checksum is of the key as well: what was
+// written for another shard, position or dot does not pass.
 
 const sealBytes = 4
 

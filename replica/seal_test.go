@@ -7,6 +7,7 @@ import (
 
 	"github.com/atolldb/atoll/crdt"
 	"github.com/atolldb/atoll/internal/store"
+	pb "github.com/atolldb/atoll/proto"
 	"github.com/atolldb/atoll/transport/memnet"
 )
 
@@ -64,44 +65,64 @@ func TestDamagedLog(t *testing.T) {
 	}
 }
 
-// What a disk has made of an entry is not built upon: an event that removes what
-// was never there, every peer would refuse.
+// What a disk has made of an entry is not built upon, not even if its checksum is
+// right: an event that removes what was never there, every peer would refuse.
 func TestNothingIsBuiltOnRot(t *testing.T) {
-	c := newCluster(t, memnet.Options{})
-	eu := c.start("eu", nil)
-	eu.do(add("s", "e"))
-	shard := shardOf("s")
-	at := crdt.FieldID{Object: crdt.Object{Key: "s", Type: crdt.TypeSet}, Name: "e"}.Position()
-	key := entryKey(shard, at)
-	right := readRaw(t, eu, key)
-	entries, err := decodeField(at, right)
-	if err != nil {
-		t.Fatal(err)
+	contribution := crdt.Contribution{N: 1, Total: 3}
+	later, undone := contribution, contribution
+	later.N, undone.ResetN = 1000, 1000
+	for name, test := range map[string]struct {
+		id     crdt.FieldID
+		change func(e *crdt.Entry)
+		op     *pb.Operation
+		want   int64
+	}{
+		"the dot of an element":  {elementField("s", "e"), func(e *crdt.Entry) { e.Dot.Seq = 1000 }, remove("s", "e"), 1},
+		"the N of a counter":     {counterField("s"), func(e *crdt.Entry) { e.Payload = later }, reset("s"), 0},
+		"the reset of a counter": {counterField("s"), func(e *crdt.Entry) { e.Payload = undone }, reset("s"), 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCluster(t, memnet.Options{})
+			eu := c.start("eu", nil)
+			eu.do(add("s", "e"), incr("s", 3))
+			shard := shardOf("s")
+			eu.forgeField(test.id, func(es crdt.Entries) { test.change(&es[0]) })
+			before := eu.State(shard)
+			if _, err := eu.try(test.op); !errors.Is(err, ErrUnavailable) || !errors.Is(err, store.ErrCorrupt) {
+				t.Errorf("%v: %v", test.op, err)
+			}
+			if now := eu.State(shard); !before.Vector.Dominates(now.Vector) {
+				t.Errorf("the vector went from %v to %v", before.Vector, now.Vector)
+			}
+			eventually(t, "the leaf is repaired from the log", func() bool {
+				answer, err := eu.try(test.op)
+				return err == nil && answer.Results[0].Number == test.want
+			})
+		})
 	}
-	entries[0].Dot.Seq = 1000
-	eu.rot(key, func([]byte) []byte { return entries.AppendTo(nil) })
-	before := eu.State(shard)
-	if _, err := eu.try(remove("s", "e")); !errors.Is(err, ErrUnavailable) || !errors.Is(err, store.ErrCorrupt) {
-		t.Errorf("a removal: %v", err)
-	}
-	if now := eu.State(shard); !before.Vector.Dominates(now.Vector) {
-		t.Errorf("the vector went from %v to %v", before.Vector, now.Vector)
-	}
-	eventually(t, "the leaf is repaired from the log", func() bool {
-		answer, err := eu.try(remove("s", "e"))
-		return err == nil && answer.Results[0].Number == 1
+}
+
+// forge changes a value as rot does, and sets its checksum right.
+func (m *member) forge(key []byte, change func(value []byte) []byte) {
+	m.rot(key, func(sealed []byte) []byte {
+		value, sound := unseal(key, sealed)
+		if !sound {
+			m.cluster.t.Errorf("%x under %q is not sound", sealed, key)
+		}
+		return seal(key, change(value))
 	})
 }
 
-func readRaw(t *testing.T, m *member, key []byte) []byte {
-	t.Helper()
-	snap := m.disk.Snapshot()
-	defer snap.Close()
-	value, err := snap.Get(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return bytes.Clone(value)
+// forgeField changes the entries of a field, and sets their checksum right.
+func (m *member) forgeField(id crdt.FieldID, change func(es crdt.Entries)) {
+	m.forge(entryKey(shardOf(id.Key), id.Position()), func(value []byte) []byte {
+		es, err := crdt.DecodeEntries(id.Type, value)
+		if err != nil {
+			m.cluster.t.Fatal(err)
+		}
+		change(es)
+		return es.AppendTo(nil)
+	})
 }
 
 // rot changes a value on the member's disk behind the back of its engine; nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -21,14 +22,25 @@ const answerBytes = 512 << 10
 
 // network is what Start adds to a replica: the subscriptions at a transport.
 type network struct {
-	transport     transport.Transport
-	subscriptions []transport.Subscription
+	transport        transport.Transport
+	subscriptions    []transport.Subscription
+	deltas, requests coverage
 }
 
 // Start meets the peers over a transport, which must outlive the replica:
 // serves requests, receives events, gossips, and catches up.
 func (r *Replica) Start(t transport.Transport) error {
+	t = &metered{t, r.options.Member, &r.meter.traffic}
 	n := &network{transport: t}
+	r.arranger.began = time.Now()
+	n.deltas = coverage{all: transport.AllDeltas, one: transport.Delta, subscribe: func(pattern string) (transport.Subscription, error) {
+		return t.Subscribe(pattern, r.receiveDelta)
+	}}
+	n.requests = coverage{all: transport.AllRequests(r.options.Region), one: func(shard int) string {
+		return transport.Requests(r.options.Region, shard)
+	}, subscribe: func(pattern string) (transport.Subscription, error) {
+		return t.Serve(pattern, transport.OwnersGroup, r.serveRequest)
+	}}
 	r.network.Store(n)
 	add := func(s transport.Subscription, err error) error {
 		if err == nil {
@@ -37,17 +49,24 @@ func (r *Replica) Start(t transport.Transport) error {
 		return err
 	}
 	err := firstError(
-		add(t.Subscribe(transport.AllDeltas, r.receiveDelta)),
 		add(t.Subscribe(transport.Gossip, r.receiveGossip)),
-		add(t.Serve(transport.AllRequests(r.options.Region), transport.OwnersGroup, r.serveRequest)),
+		add(t.Subscribe(transport.Heartbeat, r.receiveHeartbeat)),
+		add(t.Serve(transport.AllFallbacks(r.options.Region), transport.OwnersGroup, r.serveFallback)),
 		add(t.Serve(transport.Info, transport.OwnersGroup, r.serveInfo)),
 		add(t.Serve(transport.Sync(r.options.Member), "", r.serveSync)),
 	)
 	if err != nil {
 		return errors.Join(err, n.close())
 	}
+	if err := r.settleIn(n); err != nil {
+		return errors.Join(err, n.close())
+	}
 	r.tasksWG.Go(r.gossip)
 	r.tasksWG.Go(r.keep)
+	if r.placed() {
+		r.tasksWG.Go(r.arrange)
+	}
+	r.tasksWG.Go(r.forget)
 	return nil
 }
 
@@ -57,19 +76,28 @@ func (n *network) close() error {
 		errs = append(errs, s.Close())
 	}
 	n.subscriptions = nil
-	return errors.Join(errs...)
+	return errors.Join(append(errs, n.deltas.close(), n.requests.close())...)
 }
 
 // shardOf returns the shard in the last token of a subject.
 func (r *Replica) shardOf(subject string) (int, error) {
 	shard, err := strconv.Atoi(subject[strings.LastIndexByte(subject, '.')+1:])
 	if err != nil || shard < 0 || shard >= len(r.shards) {
-		return 0, fmt.Errorf("%w: subject %q; the cluster has shards 0 to %d", ErrWrongShard, subject, len(r.shards)-1)
+		return 0, fmt.Errorf("%w: subject %q; the cluster has shards 0 to %d", ErrWrongShard, subject, r.options.Shards-1)
 	}
 	return shard, nil
 }
 
 func (r *Replica) serveRequest(ctx context.Context, m transport.Message) ([]byte, error) {
+	return r.answer(ctx, m, r.Do)
+}
+
+func (r *Replica) serveFallback(ctx context.Context, m transport.Message) ([]byte, error) {
+	return r.answer(ctx, m, r.DoHinted)
+}
+
+// answer serves a request that came over the network.
+func (r *Replica) answer(ctx context.Context, m transport.Message, do func(context.Context, int, *pb.Request) (*pb.Answer, error)) ([]byte, error) {
 	shard, err := r.shardOf(m.Subject)
 	var request pb.Request
 	if err == nil {
@@ -80,7 +108,7 @@ func (r *Replica) serveRequest(ctx context.Context, m transport.Message) ([]byte
 	var answer *pb.Answer
 	if err == nil {
 		// A write that was taken is answered, also when the member stops.
-		answer, err = r.Do(context.WithoutCancel(ctx), shard, &request)
+		answer, err = do(context.WithoutCancel(ctx), shard, &request)
 	} else {
 		r.counters.malformed.Add(1)
 	}
@@ -99,7 +127,7 @@ func EncodeError(err error) *pb.Error {
 		code = pb.Error_NO_SPACE
 	case errors.Is(err, ErrUnavailable): // what was invalid then is on the disk
 		code = pb.Error_UNAVAILABLE
-	case errors.Is(err, crdt.ErrInvalid):
+	case errors.Is(err, crdt.ErrInvalid), errors.Is(err, ErrPresent):
 		code = pb.Error_INVALID
 	case errors.Is(err, crdt.ErrOverflow):
 		code = pb.Error_OVERFLOW
@@ -109,19 +137,25 @@ func EncodeError(err error) *pb.Error {
 		code = pb.Error_WRONG_SHARD
 	case errors.Is(err, ErrBehind):
 		code = pb.Error_BEHIND
+	case errors.Is(err, ErrNotOwner):
+		code = pb.Error_NOT_OWNER
+	case errors.Is(err, ErrNotEnough):
+		code = pb.Error_NOT_ENOUGH
+	case errors.Is(err, ErrNotRemembered):
+		code = pb.Error_NOT_REMEMBERED
 	}
 	return &pb.Error{Code: code, Text: err.Error()}
 }
 
 func (r *Replica) serveInfo(context.Context, transport.Message) ([]byte, error) {
 	return marshal(&pb.ClusterInfo{
-		Cluster: r.options.Cluster, Shards: uint32(len(r.shards)), Member: r.options.Member,
-		Region: r.options.Region, Version: r.options.Version, Regions: r.options.Regions(),
+		Cluster: r.options.Cluster, Shards: uint32(r.options.Shards), Member: r.options.Member,
+		Region: r.options.Region, Version: r.options.Version, Regions: r.options.Regions(), Consistency: r.defaultLevel(),
 	}), nil
 }
 
 // serveSync answers another member.
-func (r *Replica) serveSync(_ context.Context, m transport.Message) ([]byte, error) {
+func (r *Replica) serveSync(ctx context.Context, m transport.Message) ([]byte, error) {
 	var request pb.SyncRequest
 	answer := &pb.SyncAnswer{}
 	err := proto.Unmarshal(m.Data, &request)
@@ -143,9 +177,37 @@ func (r *Replica) serveSync(_ context.Context, m transport.Message) ([]byte, err
 			answer.What = &pb.SyncAnswer_Walked{Walked: walked}
 		case *pb.SyncRequest_States:
 			answer.What = &pb.SyncAnswer_States{States: &pb.States{Shards: r.states()}}
+		case *pb.SyncRequest_Hear:
+			var heard *pb.Heard
+			heard, err = r.serveHear(ctx, what.Hear)
+			answer.What = &pb.SyncAnswer_Heard{Heard: heard}
+		case *pb.SyncRequest_Rings, *pb.SyncRequest_Settings:
+			if request.GetSettings() != nil {
+				err = r.Configure(ctx, request.GetSettings())
+			}
+			var rings *pb.Rings
+			if err == nil {
+				rings, err = r.Rings()
+			}
+			answer.What = &pb.SyncAnswer_Rings{Rings: rings}
+		case *pb.SyncRequest_Members, *pb.SyncRequest_Remove, *pb.SyncRequest_Decommission, *pb.SyncRequest_Enroll:
+			if record := request.GetEnroll(); record != nil {
+				err = r.Enroll(record)
+			}
+			if name := request.GetRemove(); name != "" {
+				err = r.Remove(ctx, name)
+			}
+			if name := request.GetDecommission(); name != "" {
+				err = r.Decommission(ctx, name)
+			}
+			var members *pb.Members
+			if err == nil {
+				members, err = r.Members()
+			}
+			answer.What = &pb.SyncAnswer_Members{Members: members}
 		case *pb.SyncRequest_Scrub:
 			if what.Scrub.GetStart() {
-				r.Scrub()
+				r.Scrub(what.Scrub.GetGiveUp())
 			}
 			answer.What = &pb.SyncAnswer_Scrub{Scrub: r.scrubState()}
 		case *pb.SyncRequest_Status:
@@ -155,7 +217,7 @@ func (r *Replica) serveSync(_ context.Context, m transport.Message) ([]byte, err
 		}
 	}
 	if err = unavailable(err); err != nil {
-		if !errors.Is(err, ErrUnavailable) {
+		if !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrBehind) && !errors.Is(err, ErrPresent) && !errors.Is(err, ErrNotOwner) {
 			r.counters.malformed.Add(1)
 		}
 		answer = &pb.SyncAnswer{Error: EncodeError(err)}
@@ -167,7 +229,8 @@ func (r *Replica) serveSync(_ context.Context, m transport.Message) ([]byte, err
 // do not know the cluster's number.
 func isOpen(request *pb.SyncRequest) bool {
 	switch request.GetWhat().(type) {
-	case *pb.SyncRequest_Status, *pb.SyncRequest_Scrub:
+	case *pb.SyncRequest_Status, *pb.SyncRequest_Scrub, *pb.SyncRequest_Members, *pb.SyncRequest_Remove,
+		*pb.SyncRequest_Decommission, *pb.SyncRequest_Enroll, *pb.SyncRequest_Rings, *pb.SyncRequest_Settings:
 		return true
 	}
 	return false
@@ -216,7 +279,8 @@ func (r *Replica) serveWalk(q *pb.Walk) (*pb.Walked, error) {
 			return nil, err
 		}
 		parts, err := antientropy.Answer(src, ranges, answerBytes)
-		if errors.Is(err, errHurt) && damages < maxHurt {
+		var d *damage
+		if errors.As(r.noted(r.shards[shard], err), &d) && damages < maxHurt {
 			continue // the leaf is hidden now
 		}
 		if err != nil {

@@ -19,6 +19,12 @@ const seekAfter = 20 * time.Millisecond
 // in the ranges of the objects that the request names. It fails with ErrBehind
 // once patience ends.
 func (r *Replica) await(ctx context.Context, s *shard, request *proto.Request) error {
+	return r.awaitFor(ctx, s, request, r.options.SessionPatience, "")
+}
+
+// awaitFor waits for as long as it is told. If it names a member that has what
+// is awaited, that one alone is asked.
+func (r *Replica) awaitFor(ctx context.Context, s *shard, request *proto.Request, patience time.Duration, from string) error {
 	if len(request.GetAfter()) == 0 {
 		return nil
 	}
@@ -26,7 +32,7 @@ func (r *Replica) await(ctx context.Context, s *shard, request *proto.Request) e
 	if err != nil {
 		return fmt.Errorf("what the session has seen: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.options.SessionPatience)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	seek := time.NewTimer(seekAfter)
 	defer seek.Stop()
@@ -39,9 +45,13 @@ func (r *Replica) await(ctx context.Context, s *shard, request *proto.Request) e
 		select {
 		case <-changed:
 		case <-seek.C:
-			r.seek(ctx, s)
+			if from == "" {
+				r.seek(ctx, s)
+			} else if namePattern.MatchString(from) {
+				_, _ = r.fetch(ctx, from, s.index) // as in seek
+			}
 		case <-ctx.Done():
-			return fmt.Errorf("%w: %d events are missing in shard %d after %v", ErrBehind, missing, s.index, r.options.SessionPatience)
+			return fmt.Errorf("%w: %d events are missing in shard %d after %v", ErrBehind, missing, s.index, patience)
 		case <-r.stopping:
 			return ErrClosed
 		}
@@ -101,9 +111,9 @@ func seen(heard *crdt.Heard, request *proto.Request) crdt.VersionVector {
 }
 
 // eachSpan tells what was heard in each range of the objects that a request
-// names.
+// names, or everywhere if it names none.
 func eachSpan(heard *crdt.Heard, request *proto.Request, f func(crdt.VersionVector)) {
-	if heard.Whole() {
+	if heard.Whole() || len(request.GetOperations()) == 0 {
 		f(heard.Vector())
 		return
 	}

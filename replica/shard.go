@@ -31,7 +31,16 @@ type shard struct {
 	writer    atomic.Uint64 // the actor
 	change    atomic.Pointer[chan struct{}]
 	sought    atomic.Bool // peers are being asked for events
-	health    health
+	// unsettled are increments of this actor to be taken back if another that the
+	// counter has not heard yet stands.
+	unsettled []crdt.FieldID
+	// recorded is how many operations the copy remembers, -1 if it was not
+	// counted yet; census is of who forgets, and not the loop's.
+	recorded int
+	census   *census
+	health   health
+	role     atomic.Int32 // what this copy is: see role
+	serving  atomic.Bool  // requests are taken
 }
 
 const stateVersion = 2

@@ -115,8 +115,7 @@ func (s *source) splitLeaf(r antientropy.Range, n int) ([]antientropy.Range, err
 	var last crdt.Position
 	part := antientropy.Range{Lo: r.Lo}
 	err := s.snap.Scan(entryKey(s.shard, r.Lo), entryKey(s.shard, r.Hi), func(key, value []byte) error {
-		at := positionOf(key)
-		es, err := decodeField(at, value)
+		at, es, err := decodeField(key, value)
 		if err != nil {
 			return err
 		}
@@ -159,16 +158,15 @@ func (s *source) Fields(lo, hi crdt.Position, visit func(f crdt.FieldEntries, by
 func (s *source) fields(lo, hi crdt.Position, visit func(f crdt.FieldEntries, bytes int) bool) error {
 	vouched := -1
 	return s.snap.Scan(entryKey(s.shard, lo), entryKey(s.shard, hi), func(key, value []byte) error {
-		at := positionOf(key)
+		at, es, err := decodeField(key, value)
+		if err != nil {
+			return err
+		}
 		if leaf := leafOf(at); leaf != vouched {
 			if err := s.vouch(leaf); err != nil {
 				return err
 			}
 			vouched = leaf
-		}
-		es, err := decodeField(at, value)
-		if err != nil {
-			return err
 		}
 		if !visit(crdt.FieldEntries{At: at, Entries: es}, len(at)+len(value)+8) {
 			return errStop

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"maps"
+	"math"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -21,6 +22,9 @@ type counters struct {
 	damages, repairs, recounts        atomic.Uint64
 	actorsLost, malformed, namesakes  atomic.Uint64
 	foreign                           atomic.Uint64
+	// Operations with an id: asked for again, taken back, forgotten, and left
+	// counted twice.
+	operationsAgain, operationsCorrected, operationsForgotten, operationsTwice atomic.Uint64
 }
 
 // Counters returns what was counted since the start, by name.
@@ -35,6 +39,8 @@ func (r *Replica) Counters() map[string]uint64 {
 		"messages_malformed": c.malformed.Load(), "namesakes": c.namesakes.Load(),
 		"messages_foreign": c.foreign.Load(),
 		"leaves_damaged":   c.damages.Load(), "leaves_repaired": c.repairs.Load(), "headers_recounted": c.recounts.Load(),
+		"operations_again": c.operationsAgain.Load(), "operations_corrected": c.operationsCorrected.Load(),
+		"operations_forgotten": c.operationsForgotten.Load(), "operations_counted_twice": c.operationsTwice.Load(),
 	}
 }
 
@@ -47,8 +53,11 @@ func (r *Replica) Status(shards bool) *pb.Status {
 	}
 	if shards {
 		status.Shards = r.states()
+		// What cannot be read is missing.
+		status.Rings, _ = r.Rings()
 	}
 	status.Scrub = r.scrubState()
+	status.Holdings = r.holdings()
 	r.reportHealth(status)
 	now := r.options.Now()
 	snap := r.store.Snapshot()
@@ -59,8 +68,12 @@ func (r *Replica) Status(shards bool) *pb.Status {
 		known := r.peers.known[name]
 		p := &pb.PeerStatus{Member: name, Region: known.region, SilentMs: now.Sub(known.heard).Milliseconds()}
 		for i := range r.shards {
-			// A shard that the peer has not spoken of yet counts as empty there.
-			theirs, _ := r.peers.planner.Advertised(name, i)
+			// A shard that the peer has not spoken of yet counts as empty there,
+			// unless it may have no copy.
+			theirs, said := r.peers.planner.Advertised(name, i)
+			if !r.shards[i].held() || !said && r.placed() && i != r.System() {
+				continue
+			}
 			if lag := shardLag(snap, i, r.State(i), theirs, now); lag != nil {
 				p.LagEvents += lag.LagEvents
 				p.BehindEvents += lag.BehindEvents
@@ -77,7 +90,7 @@ func (r *Replica) Status(shards bool) *pb.Status {
 func (r *Replica) states() []*pb.ShardState {
 	states := make([]*pb.ShardState, len(r.shards))
 	for i := range r.shards {
-		states[i] = r.State(i).Message(i)
+		states[i] = r.message(r.shards[i])
 	}
 	return states
 }
@@ -94,14 +107,23 @@ func shardLag(snap store.Snapshot, shard int, mine, theirs antientropy.State, no
 	if lag.LagEvents == 0 && lag.BehindEvents == 0 && !lag.Diverged {
 		return nil
 	}
+	everyOne := math.MaxInt
+	lag.LagMs = oldestMissing(snap, shard, mine, theirs, now, &everyOne).Milliseconds()
+	return lag
+}
+
+// oldestMissing returns how old the oldest event is that a peer lacks, as far
+// as the log has it, looking at no more events than there are looks left.
+func oldestMissing(snap store.Snapshot, shard int, mine, theirs antientropy.State, now time.Time, looks *int) (age time.Duration) {
 	for actor, seq := range mine.Vector {
-		if theirs.Vector[actor] >= seq {
+		if theirs.Vector[actor] >= seq || *looks == 0 {
 			continue
 		}
+		*looks--
 		event, _, err := readEvent(snap, shard, crdt.Dot{Actor: actor, Seq: theirs.Vector[actor] + 1})
 		if err == nil && event != nil {
-			lag.LagMs = max(lag.LagMs, now.UnixMilli()-event.Time)
+			age = max(age, now.Sub(time.UnixMilli(event.Time)))
 		}
 	}
-	return lag
+	return age
 }

@@ -48,7 +48,7 @@ func (r *Replica) inspect(snap store.Snapshot, shard, first, end, enough int, re
 			return errStop
 		}
 		in.leaf = leaf
-		return in.field(positionOf(key), value, unreadable)
+		return in.field(key, value, unreadable)
 	})
 	if err == errStop {
 		err = nil
@@ -68,13 +68,16 @@ func (r *Replica) inspect(snap store.Snapshot, shard, first, end, enough int, re
 	return in, next, err
 }
 
-// field takes in what is stored at a position.
-func (in *inspection) field(at crdt.Position, value []byte, err error) error {
-	n := len(at) + len(value)
+// field takes in what is stored under an entry key, or why it cannot be read.
+func (in *inspection) field(key, value []byte, err error) error {
+	n := len(key) + len(value)
 	in.bytes += n
+	var at crdt.Position
 	var es crdt.Entries
 	if err == nil {
-		es, err = decodeField(at, value)
+		at, es, err = decodeField(key, value)
+	} else {
+		at = positionOf(key)
 	}
 	if err != nil {
 		in.damaged[in.leaf] = err
@@ -111,16 +114,16 @@ func (in *inspection) endObject() error {
 // digests reads those of the leaves in [first, end).
 func (in *inspection) digests(first, end int) error {
 	return scanAll(in.snap, leafKey(in.shard, first), append(leafKey(in.shard, end-1), 0), func(key, value []byte, err error) error {
-		if len(key) != shardPrefixBytes+2 { // nothing here writes such a key
-			return fmt.Errorf("%w: a key of %d bytes among the digests of shard %d", store.ErrCorrupt, len(key), in.shard)
+		leaf, strange := leafIn(key)
+		if strange != nil {
+			return strange
 		}
-		leaf := int(key[shardPrefixBytes])<<8 | int(key[shardPrefixBytes+1])
-		digest := merkle.Digest{}
+		var digest merkle.Digest
 		if err == nil {
-			digest, err = decodeLeaf(value)
+			digest, err = decodeLeaf(key, value)
 		}
 		if in.kept[leaf] = digest; err != nil && in.damaged[leaf] == nil {
-			in.damaged[leaf] = fmt.Errorf("the digest of leaf %d of shard %d: %w", leaf, in.shard, err)
+			in.damaged[leaf] = fmt.Errorf("leaf %d of shard %d: %w", leaf, in.shard, err)
 		}
 		return in.rest(len(key) + len(value))
 	})

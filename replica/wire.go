@@ -29,7 +29,7 @@ func decodeDelivered(shard, shards int, raw []byte) (delivered, error) {
 		return delivered{}, err
 	}
 	check := func(key string) error {
-		if own := ring.Shard(key, shards); own != shard {
+		if !holds(shards, shard, key) {
 			return fmt.Errorf("%w: event %s in shard %d", ErrWrongShard, event.Dot, shard)
 		}
 		return nil
@@ -148,8 +148,8 @@ func decodeWalkedField(shard, shards int, f *pb.Field, heard crdt.VersionVector)
 	if err != nil {
 		return crdt.FieldEntries{}, err
 	}
-	if own := ring.Shard(id.Key, shards); own != shard {
-		return crdt.FieldEntries{}, fmt.Errorf("%w: a field of shard %d in shard %d", ErrWrongShard, own, shard)
+	if !holds(shards, shard, id.Key) {
+		return crdt.FieldEntries{}, fmt.Errorf("%w: a field of shard %d in shard %d", ErrWrongShard, ring.Shard(id.Key, shards), shard)
 	}
 	es, err := crdt.DecodeEntries(id.Type, f.GetEntries())
 	if err != nil {

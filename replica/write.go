@@ -10,7 +10,8 @@ import (
 // draft runs the writes that wait for a shard, in order, into as few events
 // as their size allows, and applies each event as a peer will. A request is
 // in one event as a whole or, if it fails, not at all. Before all it removes
-// what resets have left of this actor's contributions.
+// what resets have left of this actor's contributions, and takes back what was
+// counted twice.
 func (g *group) draft(c *change, tasks []task) {
 	g.writer(c)
 	d := g.newDraft(c)
@@ -24,13 +25,14 @@ func (g *group) draft(c *change, tasks []task) {
 			c.err = d.CollectCounter(key)
 		}
 	}
+	d = g.correct(c, d)
 	for _, t := range tasks {
 		mark := d.Mark()
-		results, err := g.execute(d, t.write)
+		results, err := g.execute(t.shard, d, t.write)
 		if err == nil && mark > 0 && d.Bytes() > maxEventBytes {
 			d.Rollback(mark)
 			d, mark = g.finish(c, d), 0
-			results, err = g.execute(d, t.write)
+			results, err = g.execute(t.shard, d, t.write)
 		}
 		if err != nil {
 			d.Rollback(mark)
@@ -58,11 +60,15 @@ func (g *group) finish(c *change, d *crdt.Draft) *crdt.Draft {
 
 // execute runs the writes of a request and returns a result for each operation.
 // Reads among them are answered later, from what is on disk then.
-func (g *group) execute(d *crdt.Draft, request *proto.Request) ([]*proto.Result, error) {
+func (g *group) execute(s *shard, d *crdt.Draft, request *proto.Request) ([]*proto.Result, error) {
 	before := d.Bytes()
+	operation, err := g.begin(s, d, request)
+	if err != nil {
+		return nil, unavailable(err)
+	}
 	results := make([]*proto.Result, len(request.GetOperations()))
 	for i, op := range request.GetOperations() {
-		result, err := g.operate(d, op)
+		result, err := g.operate(d, op, operation)
 		if err != nil {
 			return nil, unavailable(err)
 		}
@@ -74,12 +80,11 @@ func (g *group) execute(d *crdt.Draft, request *proto.Request) ([]*proto.Result,
 	return results, nil
 }
 
-func (g *group) operate(d *crdt.Draft, op *proto.Operation) (*proto.Result, error) {
+func (g *group) operate(d *crdt.Draft, op *proto.Operation, operation *operation) (*proto.Result, error) {
 	key := string(op.GetKey())
 	switch what := op.GetWhat().(type) {
 	case *proto.Operation_CounterAdd:
-		n, err := d.AddToCounter(key, what.CounterAdd)
-		return &proto.Result{Number: n}, err
+		return g.add(d, key, what.CounterAdd, operation)
 	case *proto.Operation_CounterReset:
 		return &proto.Result{}, d.ResetCounter(key)
 	case *proto.Operation_SetAdd:

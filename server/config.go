@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net"
 	"os"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -16,7 +18,11 @@ import (
 
 	"github.com/BurntSushi/toml"
 
+	"github.com/atolldb/atoll/internal/membership"
+	"github.com/atolldb/atoll/internal/ring"
+	"github.com/atolldb/atoll/internal/store"
 	"github.com/atolldb/atoll/internal/store/badgerstore"
+	"github.com/atolldb/atoll/replica"
 )
 
 // ErrConfig says that a configuration cannot be used; the text says what is
@@ -33,13 +39,20 @@ type Config struct {
 	Name string `toml:"name"`
 	// Region is the region that the member stands in. Required.
 	Region string `toml:"region"`
+	// Zone names what the member fails together with, such as a rack. The owners
+	// of a shard stand in distinct zones, as far as there are some.
+	Zone string `toml:"zone"`
+	// Weight is how much the member is to hold, relative to others. Default 1, at
+	// most 256.
+	Weight int `toml:"weight"`
 	// Data is the directory of everything that the member keeps. Required.
 	Data string `toml:"data"`
 
 	Listen Listen `toml:"listen"`
 
-	// Join lists route addresses, host:port, of other members of the own
-	// region; one that is up is enough.
+	// Join lists addresses, host:port, of other members: where one of any region
+	// serves applications, which then names all others, or the route address of
+	// one of the own region, which may come up later. One is enough.
 	Join []string `toml:"join"`
 	// Regions lists gateway addresses, host:port, of members of every other
 	// region, by the region's name.
@@ -60,16 +73,40 @@ type Config struct {
 	// peers that were away. Default 1024.
 	LogLimit int `toml:"log_limit"`
 	// ScrubInterval is the time between two scrubs, which compare all that is
-	// stored with its digests and repair what is damaged. Default 24 h; a
-	// negative one is never.
+	// stored with its digests and repair what is damaged. Default 24 h. In a file
+	// 0 is never; here, as the zero value is the default, that is Never.
 	ScrubInterval time.Duration `toml:"scrub_interval"`
 	// ScrubRate bounds what a scrub reads, in MiB per second. Default 16.
 	ScrubRate int `toml:"scrub_rate"`
+
+	// JoinRate bounds what the member takes over of shards that it is to own, in
+	// MiB per second. Default 64.
+	JoinRate int `toml:"join_rate"`
+
+	// Heartbeat is the time between two heartbeats of a member, the same in the
+	// whole cluster. Default 250 ms.
+	Heartbeat time.Duration `toml:"heartbeat"`
+	// Phi is the level of suspicion from which a member is suspect, by the
+	// rhythm of its heartbeats: at 8, it happens by chance once in 10^8 times.
+	// Default 8.
+	Phi float64 `toml:"phi"`
+	// DownAfter is how long a member must have been silent before a majority
+	// can find it down. Default 3 s.
+	DownAfter time.Duration `toml:"down_after"`
 
 	// GatewayAdvertise is the gateway address that other regions are told, if
 	// it is not the one that the member listens on.
 	GatewayAdvertise string `toml:"gateway_advertise"`
 
+	// Pprof has profiles of the process served on Listen.HTTP, too.
+	Pprof bool `toml:"pprof"`
+	// LogLevel is the level of the logger that the member is started with, if it
+	// is to be changed through Listen.HTTP. The caller's.
+	LogLevel *slog.LevelVar `toml:"-"`
+
+	asked []string // members that were asked who there is
+	// Whether somebody said so; otherwise it is as the data directory has it.
+	clusterNamed, shardsNamed bool
 	// SolicitDelay is how long after its start a member first connects to
 	// other regions. Default 1 s; tests and demonstrations set a few ms.
 	SolicitDelay time.Duration `toml:"-"`
@@ -78,11 +115,15 @@ type Config struct {
 	GossipInterval time.Duration `toml:"-"`
 }
 
+// Never is the ScrubInterval of a member that does not scrub by itself.
+const Never time.Duration = -1
+
 // Listen is where a member listens, as host:port; port 0 is any that is free.
 type Listen struct {
 	Client  string `toml:"client"`  // applications and crdtctl. Default 127.0.0.1:4222
 	Route   string `toml:"route"`   // members of the own region. Default 127.0.0.1:0
 	Gateway string `toml:"gateway"` // members of other regions. Default 127.0.0.1:0
+	HTTP    string `toml:"http"`    // metrics, health, profiles. Default: nowhere
 }
 
 // LoadConfig reads a configuration file in TOML. A field that it does not
@@ -91,11 +132,14 @@ func LoadConfig(path string) (Config, error) {
 	var c Config
 	meta, err := toml.DecodeFile(path, &c)
 	var syntax toml.ParseError
+	var unread *fs.PathError
 	switch {
 	case errors.As(err, &syntax):
 		return c, fmt.Errorf("%w: %s, line %d: %s", ErrConfig, path, syntax.Position.Line, syntax.Message)
 	case errors.Is(err, fs.ErrNotExist):
 		return c, fmt.Errorf("%w: there is no file %s", ErrConfig, path)
+	case errors.As(err, &unread): // whose words are not the decoder's
+		return c, fmt.Errorf("%w: %s cannot be read: %w", ErrConfig, path, unread.Err)
 	case err != nil:
 		return c, fmt.Errorf("%w: %s: %s", ErrConfig, path, inWords(err))
 	}
@@ -103,9 +147,32 @@ func LoadConfig(path string) (Config, error) {
 		return c, fmt.Errorf("%w: %s: regions takes a table, and this is of type %s", ErrConfig, path, strings.ToLower(kind))
 	}
 	if unknown := meta.Undecoded(); len(unknown) > 0 {
-		return c, fmt.Errorf("%w: %s: unknown field %q", ErrConfig, path, unknown[0].String())
+		return c, fmt.Errorf("%w: %s: unknown field %q; there are %s", ErrConfig, path, unknown[0].String(), strings.Join(fieldNames("", reflect.TypeFor[Config]()), ", "))
+	}
+	for name, n := range map[string]int{"shards": c.Shards, "log_limit": c.LogLimit, "scrub_rate": c.ScrubRate, "join_rate": c.JoinRate, "weight": c.Weight} {
+		if meta.IsDefined(name) && n < 1 { // a zero would be taken for the default
+			return c, fmt.Errorf("%w: %s: %s is %d; it takes at least 1", ErrConfig, path, name, n)
+		}
+	}
+	if meta.IsDefined("scrub_interval") && c.ScrubInterval == 0 {
+		c.ScrubInterval = Never
 	}
 	return c, nil
+}
+
+// fieldNames returns the fields of a struct as a configuration file names them.
+func fieldNames(prefix string, t reflect.Type) []string {
+	var names []string
+	for i := range t.NumField() {
+		switch name := t.Field(i).Tag.Get("toml"); {
+		case name == "-", name == "": // no field of a file
+		case t.Field(i).Type.Kind() == reflect.Struct:
+			names = append(names, fieldNames(prefix+name+".", t.Field(i).Type)...)
+		default:
+			names = append(names, prefix+name)
+		}
+	}
+	return names
 }
 
 // inWords returns an error of the decoder without the words of Go. It has no
@@ -130,6 +197,7 @@ func (c Config) withDefaults() (Config, error) {
 	c.Listen.Client = cmp.Or(c.Listen.Client, "127.0.0.1:4222")
 	c.Listen.Route = cmp.Or(c.Listen.Route, "127.0.0.1:0")
 	c.Listen.Gateway = cmp.Or(c.Listen.Gateway, "127.0.0.1:0")
+	c.Weight = cmp.Or(c.Weight, 1)
 	c.Durability = cmp.Or(c.Durability, string(badgerstore.Fsync))
 	switch {
 	case c.Region == "":
@@ -138,14 +206,27 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("%w: a member that joins others needs a name of its own", ErrConfig)
 	case c.Data == "":
 		return c, fmt.Errorf("%w: no data directory given", ErrConfig)
-	case c.Shards < 0 || c.Shards > 1<<16:
-		return c, fmt.Errorf("%w: %d shards; it takes 1 to 65536", ErrConfig, c.Shards)
+	case c.Shards < 0 || c.Shards > 1<<16-1:
+		return c, fmt.Errorf("%w: %d shards; it takes 1 to 65535", ErrConfig, c.Shards)
 	case c.LogLimit < 0:
 		return c, fmt.Errorf("%w: a log limit of %d events; it takes at least 1", ErrConfig, c.LogLimit)
+	case c.ScrubInterval < Never:
+		return c, fmt.Errorf("%w: a scrub interval of %v; it takes a time such as 24h, or 0 for never", ErrConfig, c.ScrubInterval)
 	case c.ScrubRate < 0 || c.ScrubRate > 1<<20:
 		return c, fmt.Errorf("%w: a scrub rate of %d MiB per second; it takes 1 to 1048576", ErrConfig, c.ScrubRate)
+	case c.JoinRate < 0 || c.JoinRate > 1<<20:
+		return c, fmt.Errorf("%w: a rate of %d MiB per second for taking over; it takes 1 to 1048576", ErrConfig, c.JoinRate)
+	case c.Weight < 1 || c.Weight > ring.MaxWeight:
+		return c, fmt.Errorf("%w: a weight of %d; it takes 1 to %d", ErrConfig, c.Weight, ring.MaxWeight)
+	case c.Zone != "" && !namePattern.MatchString(c.Zone):
+		return c, fmt.Errorf("%w: the zone name %q is not 1 to 64 letters, digits, - or _", ErrConfig, c.Zone)
 	case c.Durability != string(badgerstore.Fsync) && c.Durability != string(badgerstore.OS):
 		return c, fmt.Errorf("%w: durability %q; it is \"fsync\" or \"os\"", ErrConfig, c.Durability)
+	case c.Pprof && c.Listen.HTTP == "":
+		return c, fmt.Errorf("%w: profiles are served by HTTP, and no address to listen for HTTP is given", ErrConfig)
+	}
+	if err := c.heartbeats().Validate(); err != nil {
+		return c, fmt.Errorf("%w: %s", ErrConfig, strings.TrimPrefix(err.Error(), "membership: "))
 	}
 	if _, own := c.Regions[c.Region]; own {
 		return c, fmt.Errorf("%w: the own region %q is among the other regions; its members go into join", ErrConfig, c.Region)
@@ -154,6 +235,11 @@ func (c Config) withDefaults() (Config, error) {
 		return c, err
 	}
 	return c, c.checkAddresses()
+}
+
+// heartbeats returns what the configuration says of the detector of failures.
+func (c Config) heartbeats() membership.Config {
+	return membership.Config{Interval: c.Heartbeat, Phi: c.Phi, Patience: c.DownAfter}
 }
 
 func (c Config) checkNames() error {
@@ -174,6 +260,9 @@ func (c Config) checkNames() error {
 func (c Config) checkAddresses() error {
 	addresses := [][2]string{
 		{"clients", c.Listen.Client}, {"routes", c.Listen.Route}, {"gateways", c.Listen.Gateway},
+	}
+	if c.Listen.HTTP != "" {
+		addresses = append(addresses, [2]string{"HTTP", c.Listen.HTTP})
 	}
 	for i, a := range addresses {
 		if err := checkAddress("to listen for "+a[0], a[1], 0); err != nil {
@@ -236,6 +325,22 @@ func (c Config) otherRegions() []string {
 // member of the cluster.
 func (c Config) digestKey() [32]byte {
 	return sha256.Sum256([]byte("atoll digest key\x00" + c.Cluster + "\x00" + c.Secret))
+}
+
+// adopt takes what nobody has said of the cluster from what the data directory
+// was made for, if it was.
+func (c *Config) adopt(s store.Store) error {
+	cluster, shards, err := replica.MadeFor(s)
+	if err != nil || shards == 0 {
+		return err
+	}
+	if !c.clusterNamed {
+		c.Cluster = cluster
+	}
+	if !c.shardsNamed {
+		c.Shards = shards
+	}
+	return nil
 }
 
 // prepareData makes the data directory.

@@ -3,6 +3,7 @@
 //
 //	config.go   Config: fields, defaults, files, checks
 //	server.go   Start, Close, Client
+//	http.go     metrics, health, profiles and the level of the log, by HTTP
 //	links.go    what to do when others come into reach
 //
 // An embedded member is a full member: it replicates with the others, and

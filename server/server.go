@@ -6,16 +6,20 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/atolldb/atoll/client"
-	"github.com/atolldb/atoll/internal/store"
 	"github.com/atolldb/atoll/internal/store/badgerstore"
 	pb "github.com/atolldb/atoll/proto"
 	"github.com/atolldb/atoll/replica"
+	"github.com/atolldb/atoll/transport"
 	"github.com/atolldb/atoll/transport/nats"
 )
 
@@ -25,9 +29,12 @@ const Version = "0.1.0"
 // Server is a running member.
 type Server struct {
 	config  Config
-	store   store.Store
+	disk    *badgerstore.Store
+	failed  func() error // why the disk refuses to work until the member is restarted
 	network *nats.Server
 	replica *replica.Replica
+	door    *door         // nil: closed
+	losses  atomic.Uint64 // how often messages may have been lost
 
 	closing chan struct{} // closed first
 	tasks   sync.WaitGroup
@@ -37,8 +44,14 @@ type Server struct {
 // are met in the background. The context bounds the start only. A nil logger
 // says nothing.
 func Start(ctx context.Context, c Config, log *slog.Logger) (*Server, error) {
-	c, err := c.withDefaults()
+	if _, err := c.withDefaults(); err != nil { // what is wrong without asking anybody
+		return nil, err
+	}
+	named, err := c.discover(ctx)
 	if err != nil {
+		return nil, err
+	}
+	if c, err = named.withDefaults(); err != nil {
 		return nil, err
 	}
 	if log == nil {
@@ -46,53 +59,81 @@ func Start(ctx context.Context, c Config, log *slog.Logger) (*Server, error) {
 	}
 	// First, so that a member that cannot serve leaves no directory behind that
 	// is bound to its settings.
-	if err := inUse(nats.CheckListen(c.network())); err != nil {
+	if err := advised(nats.CheckListen(c.network())); err != nil {
 		return nil, err
 	}
-	if err := c.prepareData(); err != nil {
-		return nil, err
-	}
-	s := &Server{config: c, closing: make(chan struct{})}
-	disk, err := badgerstore.Open(badgerstore.Options{
-		Dir: c.Data, Durability: badgerstore.Durability(c.Durability), Logger: log,
-	})
+	c.clusterNamed, c.shardsNamed = named.Cluster != "", named.Shards != 0
+	door, err := openDoor(c, log)
 	if err != nil {
 		return nil, err
 	}
-	s.store = disk
-	if err := s.start(ctx, disk.Place, log); err != nil {
+	s := &Server{config: c, door: door, closing: make(chan struct{})}
+	if err := s.start(ctx, log); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
 
-func (s *Server) start(ctx context.Context, place func(bool) (string, error), log *slog.Logger) error {
+func (s *Server) start(ctx context.Context, log *slog.Logger) (err error) {
 	c := s.config
+	if err := c.prepareData(); err != nil {
+		return err
+	}
+	s.disk, err = badgerstore.Open(badgerstore.Options{
+		Dir: c.Data, Durability: badgerstore.Durability(c.Durability), Logger: log,
+	})
+	if err != nil {
+		return err
+	}
+	s.failed = s.disk.Err
+	if err := c.adopt(s.disk); err != nil {
+		return err
+	}
+	s.config = c
 	engine, err := replica.Open(replica.Options{
+		Record: s.record, Heartbeats: c.heartbeats(), Joins: len(c.asked) > 0 || len(c.Join)+len(c.Regions) > 0, Seeds: len(c.Join) > 0, JoinRate: c.JoinRate << 20,
 		Cluster: c.Cluster, Member: c.Name, Region: c.Region, Regions: s.regions, Version: Version,
-		Volatile: c.Durability == string(badgerstore.OS), Place: place, ScrubInterval: c.ScrubInterval, ScrubRate: c.ScrubRate << 20,
+		Volatile: c.Durability == string(badgerstore.OS), Place: s.disk.Place, ScrubInterval: c.ScrubInterval, ScrubRate: c.ScrubRate << 20,
 		Shards: c.Shards, DigestKey: c.digestKey(), LogLimit: c.LogLimit,
 		Loops: max(2, runtime.GOMAXPROCS(0)/2), GossipInterval: c.GossipInterval, Logger: log,
-	}, s.store)
+	}, s.disk)
 	if err != nil {
 		return err
 	}
 	s.replica = engine
-	options := c.network()
+	table, err := engine.Table()
+	if err != nil {
+		return err
+	}
+	options := c.with(table).network() // who was named may be gone since
 	options.Logger = log
 	options.Lost = func(reason string) {
 		log.Info("messages may have been lost", "reason", reason)
+		s.losses.Add(1)
 		engine.Announce()
 	}
 	s.network, err = nats.Start(ctx, options)
-	if err = inUse(err); err != nil {
+	if err = advised(err); err != nil {
 		return err
+	}
+	if err := s.introduce(ctx); err != nil {
+		log.Warn("the member to join does not take this one into its table; links will", "error", err)
 	}
 	if err := engine.Start(s.network); err != nil {
 		return err
 	}
 	s.tasks.Go(s.watchLinks)
+	s.door.serves(s)
 	return nil
+}
+
+// record is what the table of members says of this one.
+func (s *Server) record() *pb.Member {
+	a := s.network.Addresses()
+	return &pb.Member{
+		Name: s.config.Name, Region: s.config.Region, Zone: s.config.Zone, Weight: uint32(s.config.Weight), Version: Version,
+		Client: a.Client, Route: a.Cluster, Gateway: cmp.Or(s.config.GatewayAdvertise, a.Gateway),
+	}
 }
 
 // network returns what the configuration says of the network.
@@ -104,10 +145,16 @@ func (c Config) network() nats.Options {
 	}
 }
 
-// inUse adds to an error what to do about a port that is taken.
-func inUse(err error) error {
-	if errors.Is(err, syscall.EADDRINUSE) {
+// advised adds to an error of listening what to do about it.
+func advised(err error) error {
+	var lookup *net.DNSError
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
 		return fmt.Errorf("%w; stop who listens there, or choose another address", err)
+	case errors.Is(err, syscall.EADDRNOTAVAIL), errors.As(err, &lookup):
+		return fmt.Errorf("%w; take an address of this machine, or 0.0.0.0 for all it has", err)
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("%w; take a port from 1024 up", err)
 	}
 	return err
 }
@@ -115,6 +162,7 @@ func inUse(err error) error {
 // Close stops the member: it serves no more, ends what is under way, and
 // releases the data directory. It may be called once.
 func (s *Server) Close() error {
+	s.door.stops()
 	close(s.closing)
 	s.tasks.Wait()
 	var errs []error
@@ -124,7 +172,11 @@ func (s *Server) Close() error {
 	if s.network != nil {
 		errs = append(errs, s.network.Close())
 	}
-	return errors.Join(append(errs, s.store.Close())...)
+	errs = append(errs, s.door.close())
+	if s.disk != nil {
+		errs = append(errs, s.disk.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // Config returns the configuration in force, with all defaults filled in.
@@ -132,6 +184,14 @@ func (s *Server) Config() Config { return s.config }
 
 // Addresses returns where the member listens.
 func (s *Server) Addresses() nats.Addresses { return s.network.Addresses() }
+
+// HTTP returns where the member serves HTTP, as host:port; "" if it does not.
+func (s *Server) HTTP() string {
+	if s.door == nil {
+		return ""
+	}
+	return s.door.listener.Addr().String()
+}
 
 // regions returns the other regions, the nearest first, those out of reach
 // last.
@@ -155,8 +215,40 @@ type embedded struct{ server *Server }
 
 func (e embedded) Do(ctx context.Context, shard int, request *pb.Request) (*pb.Answer, error) {
 	answer, err := e.server.replica.Do(ctx, shard, request)
+	if errors.Is(err, replica.ErrNotOwner) {
+		return e.server.forward(ctx, shard, request)
+	}
 	if err != nil {
 		return &pb.Answer{Error: replica.EncodeError(err)}, nil
+	}
+	return answer, nil
+}
+
+// forward sends a request to the owners of a shard, in the nearest region that
+// has one.
+func (s *Server) forward(ctx context.Context, shard int, request *pb.Request) (*pb.Answer, error) {
+	data, err := proto.Marshal(request)
+	if err != nil {
+		return nil, err
+	}
+	for _, region := range slices.Concat([]string{s.config.Region}, s.regions()) {
+		var reply []byte
+		reply, err = s.network.Request(ctx, transport.Requests(region, shard), data)
+		if errors.Is(err, transport.ErrNoResponders) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		var answer pb.Answer
+		return &answer, proto.Unmarshal(reply, &answer)
+	}
+	if request.GetConsistency() != pb.Consistency_ONE {
+		return &pb.Answer{Error: replica.EncodeError(replica.ErrNotOwner)}, nil // another one may be about to
+	}
+	answer, err := s.replica.DoHinted(ctx, shard, request)
+	if err != nil {
+		answer = &pb.Answer{Error: replica.EncodeError(err)}
 	}
 	return answer, nil
 }

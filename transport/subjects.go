@@ -15,6 +15,8 @@ const (
 	AllDeltas = "delta.*"
 	// Gossip carries what members say of themselves to all others.
 	Gossip = "gossip"
+	// Heartbeat carries that members are there, and whom they miss.
+	Heartbeat = "heartbeat"
 	// Info is answered by any member, of the requester's region if there is
 	// one: what the cluster is, and which regions it has.
 	Info = "info"
@@ -33,6 +35,15 @@ func Requests(region string, shard int) string { return "kv." + region + "." + s
 
 // AllRequests matches the request subject of every shard in a region.
 func AllRequests(region string) string { return "kv." + region + ".*" }
+
+// Fallback returns the subject on which any member of a region takes writes to a
+// shard of which no owner can be reached.
+func Fallback(region string, shard int) string {
+	return "fallback." + region + "." + strconv.Itoa(shard)
+}
+
+// AllFallbacks matches the fallback subject of every shard in a region.
+func AllFallbacks(region string) string { return "fallback." + region + ".*" }
 
 // Sync returns the subject on which a member serves other members: fetches,
 // walks, summaries.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,13 +20,16 @@ const description = `Global options may stand anywhere. After "--", everything i
    crdtctl counter incr likes:42 -5
    crdtctl set add cart -- --odd-name
 
-With --json, every answer is an object on a line of its own. What failed is one
-line on stderr either way.
+With --json, every answer is an object on a line of its own. What is no text in
+it stands as base64, in key_base64 and the like. What failed is one line on
+stderr either way.
 
 Exit codes: 0 done, 1 other failures, 2 wrong usage, or refused (invalid input, a
-counter that would overflow), 3 not converged, 4 no member reachable, 5 no, or
-nothing there, 6 outcome unknown (no answer in time, or interrupted): a write may
-have been done or not.`
+counter that would overflow), 3 not converged, 4 no member reachable, or none that
+answers a question in time, 5 no, or nothing there, 6 outcome unknown (of a write
+without an answer in time, or interrupted, or of an id that is not remembered): it
+may have been done or not, 7 too few owners answered for --consistency: a write that
+was made is kept, and spreads.`
 
 func app(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 	a := &cli.App{
@@ -35,7 +39,7 @@ func app(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 		Version:     server.Version,
 		Commands: []*cli.Command{
 			counterCommand(), setCommand(), registerCommand(), delCommand(),
-			statusCommand(), verifyCommand(), scrubCommand(), benchCommand(), demoCommand(),
+			statusCommand(), membersCommand(), memberCommand(), ringCommand(), settingsCommand(), verifyCommand(), scrubCommand(), benchCommand(), loadCommand(), demoCommand(),
 			versionCommand(), completionCommand(),
 		},
 		Flags: []cli.Flag{
@@ -45,16 +49,19 @@ func app(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 			},
 			&cli.DurationFlag{Name: "timeout", Value: 5 * time.Second, Usage: "how long to wait for one answer"},
 			&cli.StringFlag{
+				Name: "consistency", EnvVars: []string{"ATOLL_CONSISTENCY"},
+				Usage: "`LEVEL` of reads and writes: one, local-quorum, quorum, each-quorum, all or linearizable (default: as crdtctl settings shows)",
+			},
+			&cli.StringFlag{
 				Name: "session", TakesFile: true,
 				Usage: "read what was written and read before with the same `FILE`, in whatever region",
 			},
 			&cli.BoolFlag{Name: "json", Usage: "answer programs, not people"},
 		},
 		Reader: stdin, Writer: stdout, ErrWriter: stderr,
-		EnableBashCompletion: true,
-		HideHelpCommand:      true, // arrange understands "help"
-		OnUsageError:         misused,
-		ExitErrHandler:       func(*cli.Context, error) {}, // errors are reported by run
+		HideHelpCommand: true, // arrange understands "help"
+		OnUsageError:    misused,
+		ExitErrHandler:  func(*cli.Context, error) {}, // errors are reported by run
 	}
 	settle(a.Commands)
 	return a
@@ -70,9 +77,20 @@ func settle(commands []*cli.Command) {
 	}
 }
 
-// misused says what is wrong with the value of a flag.
+// misused says what is wrong with the value of a flag. Package flag says so in
+// text only, and without what would be right.
 func misused(c *cli.Context, err error, _ bool) error {
-	return usagef("%w; see %s --help", err, c.Command.HelpName)
+	text := err.Error()
+	if rest, ok := strings.CutPrefix(text, "invalid value "); ok {
+		value, rest, _ := strings.Cut(rest, " for flag -")
+		name, _, _ := strings.Cut(rest, ":")
+		kind := "a number"
+		if _, ok := find(slices.Concat(c.Command.Flags, c.App.Flags), name).(*cli.DurationFlag); ok {
+			kind = "a time such as 5s"
+		}
+		text = fmt.Sprintf("--%s %s; it takes %s", name, value, kind)
+	}
+	return usagef("%s; see %s --help", text, c.Command.HelpName)
 }
 
 // takes checks the number of arguments; a negative most is no bound.
@@ -101,10 +119,16 @@ func connected(c *cli.Context, do func(ctx context.Context, cl *client.Client) e
 	case c.Context.Err() != nil:
 		return c.Context.Err()
 	case errors.Is(err, client.ErrUnreachable):
-		return fmt.Errorf("%w: no member answers at %s; start one with crdtd, or name one that runs with --server HOST:PORT",
-			client.ErrUnreachable, strings.Join(servers, " or "))
+		return fmt.Errorf("%w; start one with crdtd, or name one that runs with --server HOST:PORT", err)
 	case err != nil:
 		return err
+	}
+	if c.IsSet("consistency") {
+		at, err := cl.At(client.Consistency(c.String("consistency")))
+		if err != nil {
+			return errors.Join(err, cl.Close())
+		}
+		cl = at
 	}
 	if path := c.String("session"); path != "" {
 		err = inSession(path, cl, func(cl *client.Client) error { return do(c.Context, cl) })

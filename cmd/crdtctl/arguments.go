@@ -8,9 +8,6 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// completionFlag is what a shell that wants to complete a line puts at its end.
-const completionFlag = "--generate-bash-completion"
-
 // line is a command line taken apart.
 type line struct {
 	app       *cli.App
@@ -27,12 +24,6 @@ type line struct {
 // and negative numbers as they are. Words that nobody knows are an error.
 func arrange(a *cli.App, args []string) ([]string, error) {
 	a.Setup()
-	if args[len(args)-1] == completionFlag {
-		if slices.Contains(args, "--") {
-			return args[:1], usagef("nothing to complete") // package cli would run the command
-		}
-		return args, nil
-	}
 	l := &line{app: a}
 	for rest := args[1:]; len(rest) > 0; {
 		word := rest[0]
@@ -98,12 +89,8 @@ func (l *line) enter(word string) error {
 		l.help = true
 		return nil
 	}
-	commands := l.app.Commands
-	if l.command != nil {
-		commands = l.command.Subcommands
-	}
 	known := []string{"help"}
-	for _, c := range commands {
+	for _, c := range l.commands() {
 		if c.HasName(word) {
 			l.command, l.path = c, append(l.path, word)
 			return nil
@@ -112,6 +99,14 @@ func (l *line) enter(word string) error {
 	}
 	return usagef("there is no command %q%s; see %s --help",
 		strings.Join(append(l.path, word), " "), suggestion(word, "", known), l.name())
+}
+
+// commands returns those that may come next.
+func (l *line) commands() []*cli.Command {
+	if l.command == nil {
+		return l.app.Commands
+	}
+	return l.command.Subcommands
 }
 
 func (l *line) arranged(program string) ([]string, error) {

@@ -27,7 +27,6 @@ func TestArrange(t *testing.T) {
 		"help set add":                           "set add --help --",
 		"set help":                               "set --help --",
 		"set add k -h":                           "set add --help --",
-		"set --generate-bash-completion":         "set --generate-bash-completion",
 		"set add k --generate-bash-completion x": "error",
 		"set":                                    "error",
 		"set ad k":                               "error",

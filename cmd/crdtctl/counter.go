@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -18,16 +19,20 @@ func counterCommand() *cli.Command {
 		Name:  "counter",
 		Usage: "count up and down; what all regions count adds up",
 		Subcommands: []*cli.Command{
-			{Name: "incr", ArgsUsage: "KEY [BY]", Usage: "add BY, by default 1, and print the value", Before: takes(1, 2), Action: counterIncr},
-			{Name: "get", ArgsUsage: "KEY", Usage: "print the value, 0 if never written", Before: takes(1, 1), Action: counterGet},
+			{
+				Name: "incr", ArgsUsage: "KEY [BY]", Usage: "add BY, by default 1, and print the value", Before: takes(1, 2), Action: counterIncr,
+				Flags: []cli.Flag{&cli.StringFlag{Name: "id", Usage: "count once what is done again under the same `ID`, which counter id prints"}},
+			},
+			{Name: "id", Usage: "print a new id for counter incr --id, good for half an hour", Before: takes(0, 0), Action: counterID},
+			{Name: "get", ArgsUsage: "KEY", Usage: "print the value, 0 if never written", Before: takes(1, 1), Action: reading(counterGet)},
 			{Name: "reset", ArgsUsage: "KEY", Usage: "take away what this region has seen counted", Before: takes(1, 1), Action: counterReset},
 		},
 	}
 }
 
 type counterAnswer struct {
-	Key   string `json:"key"`
-	Value int64  `json:"value"`
+	jsonKey
+	Value int64 `json:"value"`
 }
 
 func counterIncr(c *cli.Context) error {
@@ -38,13 +43,35 @@ func counterIncr(c *cli.Context) error {
 			return usagef("BY is %q; it takes a whole number of at most 64 bits, such as 5 or -5", text)
 		}
 	}
+	id, given := client.NewOperationID(), c.IsSet("id")
+	if given {
+		var err error
+		if id, err = client.ParseOperationID(c.String("id")); err != nil {
+			return usagef("%w; crdtctl counter id prints one", err)
+		}
+	}
 	return connected(c, func(ctx context.Context, cl *client.Client) error {
-		n, err := cl.Counter(key).Add(ctx, by)
+		n, err := cl.Counter(key).AddOnce(ctx, id, by)
+		if !given && errors.Is(err, client.ErrNotRemembered) {
+			n, err = cl.Counter(key).Add(ctx, by)
+		} else if errors.Is(err, client.ErrOutcomeUnknown) || errors.Is(err, client.ErrUnavailable) {
+			return fmt.Errorf("%w; repeated with --id %s it counts once", err, id)
+		}
 		if err != nil {
 			return err
 		}
-		return answer(c, counterAnswer{key, n}, text("%d", n))
+		return answer(c, counterAnswer{keyOf(key), n}, text("%d", n))
 	})
+}
+
+// operationAnswer is a new id.
+type operationAnswer struct {
+	ID string `json:"id"`
+}
+
+func counterID(c *cli.Context) error {
+	id := client.NewOperationID().String()
+	return answer(c, operationAnswer{id}, text("%s", id))
 }
 
 func counterGet(c *cli.Context) error {
@@ -57,37 +84,42 @@ func counterGet(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
-		return answer(c, counterAnswer{key, n}, text("%d", n))
+		return answer(c, counterAnswer{keyOf(key), n}, text("%d", n))
 	})
 }
 
 func counterReset(c *cli.Context) error {
 	key := c.Args().First()
 	return connected(c, func(ctx context.Context, cl *client.Client) error {
+		// Before it is gone: afterwards there is no counter either way.
+		if err := mistaken(ctx, cl, key, crdt.TypeCounter); err != nil {
+			return err
+		}
 		if err := cl.Counter(key).Reset(ctx); err != nil {
 			return err
 		}
-		return answer(c, done{key, true}, text("ok"))
+		return answer(c, done{keyOf(key), true}, text("ok"))
 	})
 }
 
 // done answers a write that has no result.
 type done struct {
-	Key string `json:"key"`
-	OK  bool   `json:"ok"`
+	jsonKey
+	OK bool `json:"ok"`
 }
 
-// mistaken says, of a key that held nothing of the type read, that it holds
-// something else: one key may hold an object of each type, but whoever reads
-// one that was never written has most likely taken it for another.
-func mistaken(ctx context.Context, cl *client.Client, key string, read crdt.Type) error {
+// mistaken says, of a key that held nothing of the type asked for, that it
+// holds something else: one key may hold an object of each type, but whoever
+// asks for one that was never written has most likely taken it for another.
+func mistaken(ctx context.Context, cl *client.Client, key string, asked crdt.Type) error {
 	held, err := cl.Types(ctx, key)
-	if err != nil || len(held) == 0 || slices.Contains(held, read) {
+	if err != nil || len(held) == 0 || slices.Contains(held, asked) {
 		return err
 	}
-	names := make([]string, len(held))
+	names, helps := make([]string, len(held)), make([]string, len(held))
 	for i, t := range held {
-		names[i] = t.String()
+		names[i], helps[i] = t.String(), fmt.Sprintf("crdtctl %s --help", t)
 	}
-	return fmt.Errorf("%w: no %s %q; the key holds a %s", client.ErrNotFound, read, key, strings.Join(names, " and a "))
+	return fmt.Errorf("%w: no %s %q; the key holds a %s; see %s",
+		client.ErrNotFound, asked, key, strings.Join(names, " and a "), strings.Join(helps, " and "))
 }

@@ -119,13 +119,14 @@ var vary = []struct {
 	{regexp.MustCompile(`"counters":\{[^}]*\}`), `"counters":{...}`},
 	{regexp.MustCompile(`(?s)\nCOUNTED.*`), "\nCOUNTED ...\n"},
 	{regexp.MustCompile(`\b\d+\.\d+s\b`), "<seconds>"},
-	{regexp.MustCompile(`("\w*(?:seconds|_ms|per_second)"):[\d.]+`), "$1:<n>"},
+	{regexp.MustCompile(`("\w*(?:seconds|_ms|per_second|bytes|phi)"):[\d.]+`), "$1:<n>"},
 	{regexp.MustCompile(`\b\d+\.\d+ ms\b`), "<ms>"},
 	{regexp.MustCompile(`\b\d+/s\b`), "<n>/s"},
 	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "<address>"},
+	{regexp.MustCompile(`\b(alive +)\d+\.\d\b`), "$1<phi>"},
 	{regexp.MustCompile(`"error":"(?:[^"\\]|\\.)*"`), `"error":"..."`},
 	{regexp.MustCompile(`"events":[1-9]\d*,"entries":[1-9]\d*`), `"events":<n>,"entries":<n>`},
-	{regexp.MustCompile(`(?m)^(\w+ +\w+ +)[1-9]\d* +[1-9]\d* +<16`), "$1<n> <n> <16"},
+	{regexp.MustCompile(`(?m)^(\w+ +\w+ +8 +)[1-9]\d* +[1-9]\d* +<16`), "$1<n> <n> <16"},
 	{regexp.MustCompile(`  +`), "  "}, // columns are as wide as what varies
 }
 

@@ -35,9 +35,9 @@ Keys are deleted one after the other. One that holds nothing is no error.`,
 						continue
 					}
 					if err := answer(c, struct {
-						Key     string `json:"key"`
-						Deleted int    `json:"deleted"`
-					}{key, n}, nil); err != nil {
+						jsonKey
+						Deleted int `json:"deleted"`
+					}{keyOf(key), n}, nil); err != nil {
 						return err
 					}
 				}

@@ -7,6 +7,8 @@ import (
 	"io"
 	"strings"
 
+	"github.com/urfave/cli/v2"
+
 	"github.com/atolldb/atoll/client"
 	"github.com/atolldb/atoll/internal/demo"
 )
@@ -20,6 +22,7 @@ const (
 	exitUnreachable  = 4
 	exitNo           = 5
 	exitUnknown      = 6
+	exitNotEnough    = 7
 )
 
 // verdict is an answer that has been printed and decides the exit code.
@@ -52,21 +55,44 @@ var outcomes = [...]struct {
 	{client.ErrNotFound, exitNo, ""},
 	{client.ErrOutcomeUnknown, exitUnknown, "a write may have been done or not, so look before you repeat it; --timeout waits longer"},
 	{client.ErrUnavailable, exitUnknown, "a write may have been done or not; the log of the member says more"},
+	{client.ErrNotEnough, exitNotEnough, ""},
+	{client.ErrNotRemembered, exitUnknown, "look before you count it under another id"},
 	{client.ErrBehind, exitFailure, "nothing was changed; try again, or without --session"},
 	{client.ErrBusy, exitFailure, "nothing was changed, try again"},
-	{client.ErrNoSpace, exitFailure, "nothing was changed; free some, and it goes on by itself"},
+	{client.ErrNoSpace, exitFailure, "nothing was changed; free some space on that disk, and it goes on by itself"},
 	{client.ErrOverflow, exitUsage, "nothing was changed"},
+}
+
+// readError is what became of a command that changes nothing.
+type readError struct{ error }
+
+func (e readError) Unwrap() error { return e.error }
+
+// reading marks a command as one that changes nothing, so that nobody is told
+// that something may have been.
+func reading(do cli.ActionFunc) cli.ActionFunc {
+	return func(c *cli.Context) error {
+		if err := do(c); err != nil {
+			return readError{err}
+		}
+		return nil
+	}
 }
 
 // report says in one line what went wrong, and what to do, and returns the
 // exit code.
 func report(stderr io.Writer, err error) int {
 	var v verdict
+	var read readError
+	reads := errors.As(err, &read)
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.As(err, &v):
 		return int(v)
+	case errors.Is(err, context.Canceled) && reads:
+		fmt.Fprintln(stderr, "crdtctl: interrupted")
+		return exitFailure
 	case errors.Is(err, context.Canceled):
 		fmt.Fprintln(stderr, "crdtctl: interrupted; a write may have been done or not")
 		return exitUnknown
@@ -75,6 +101,9 @@ func report(stderr io.Writer, err error) int {
 	for _, o := range outcomes {
 		if errors.Is(err, o.err) {
 			code = o.code
+			if code == exitUnknown && reads {
+				code, o.advice = exitFailure, "nothing was changed; the log of the member says more"
+			}
 			if o.advice != "" {
 				text += "; " + o.advice
 			}

@@ -19,6 +19,9 @@ func main() {
 // run does what a command line says and returns the exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	a := app(stdin, stdout, stderr)
+	if words, ok := toComplete(args); ok {
+		return report(stderr, complete(stdout, a, words))
+	}
 	args, err := arrange(a, args)
 	if err == nil {
 		err = a.RunContext(ctx, args)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 	"unicode/utf8"
@@ -67,6 +68,14 @@ type jsonElement struct {
 
 func elementOf(s string) jsonElement { return jsonElement(valueOf([]byte(s))) }
 
+// jsonKey is the same of a key.
+type jsonKey struct {
+	Text   *string `json:"key,omitempty"`
+	Base64 []byte  `json:"key_base64,omitempty"`
+}
+
+func keyOf(s string) jsonKey { return jsonKey(valueOf([]byte(s))) }
+
 // seconds and milliseconds are units of JSON fields.
 func seconds(d time.Duration) float64      { return float64(d.Milliseconds()) / 1e3 }
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1e3 }
@@ -89,6 +98,13 @@ func newProgress(c *cli.Context) progress {
 
 func (p progress) show(format string, args ...any) {
 	fmt.Fprintf(p.w, eraseLine+format, args...)
+}
+
+// bar draws a part of a whole.
+func bar(part float64) string {
+	const width = 30
+	done := int(part * width)
+	return "[" + strings.Repeat("=", done) + strings.Repeat(" ", width-done) + "]"
 }
 
 func (p progress) clear() { fmt.Fprint(p.w, eraseLine) }

@@ -33,6 +33,11 @@ func TestRegions(t *testing.T) {
 	}
 	await(t, level, "status", "--json")
 	await(t, level, "status", "us", "--json")
+	present := func(o output) bool {
+		return strings.Count(o.stdout, `"state":"alive"`) == 3 && strings.Count(o.stdout, `"observers":2`) == 2
+	}
+	await(t, present, "members", "--json")
+	await(t, present, "members", "us", "--json")
 	transcript(t, "regions.txt", nil)
 
 	network.Cut("ap", wan.Reset)
@@ -43,6 +48,47 @@ func TestRegions(t *testing.T) {
 		return o.code == exitNotConverged && strings.Contains(o.stdout, `"silent_regions":["ap"],"differ":[]`)
 	}, "verify", "--wait", "0s", "--timeout", "1s", "--json")
 	transcript(t, "cut.txt", nil)
+	await(t, func(o output) bool {
+		return strings.Contains(o.stdout, `"name":"ap","region":"ap","zone":"","weight":1,"version":"0.1.0","state":"down"`)
+	},
+		"members", "--json")
+	for level, code := range map[string]int{
+		"one": exitOK, "local-quorum": exitOK, "quorum": exitOK, "linearizable": exitOK, "each-quorum": exitNotEnough, "all": exitNotEnough,
+	} {
+		for _, line := range [][]string{{"counter", "incr", "levels"}, {"counter", "get", "levels"}} {
+			o := crdtctl(t, "", append(line, "--consistency", level, "--timeout", "2s")...)
+			if o.code != code {
+				t.Errorf("%v at %s with a region cut off: %+v", line, level, o)
+			}
+			want := map[string]string{
+				"incr all": "it takes 3; these are 0 of 1 in ap, 1 of 1 in eu, 1 of 1 in us; the write is kept, and spreads",
+				"get all":  "1 of 1 in us; nothing was changed", "get each-quorum": "it takes a majority in each region; these are 0 of 1 in ap",
+			}[line[1]+" "+level]
+			if !strings.Contains(o.stderr, want) {
+				t.Errorf("%v at %s says %q, not %q", line, level, o.stderr, want)
+			}
+		}
+	}
+	for _, step := range []struct {
+		line string
+		code int
+		says string
+	}{
+		{"settings", exitOK, "default consistency  one  of what does not say --consistency\n"},
+		{"settings --default-consistency most", exitUsage, `consistency "most"; it is one of one, local-quorum`},
+		{"settings --default-consistency all --json", exitOK, `"default_consistency":"all"`},
+		{"counter get levels --timeout 2s", exitNotEnough, "it takes 3"},
+		{"counter get levels --consistency one", exitOK, "6\n"},
+		{"settings --default-consistency one", exitOK, ""},
+	} {
+		o := crdtctl(t, "", strings.Fields(step.line)...)
+		if o.code != step.code || !strings.Contains(o.stdout+o.stderr, step.says) {
+			t.Errorf("%s: %+v", step.line, o)
+		}
+	}
+	if o := crdtctl(t, "", "counter", "get", "levels"); o.stdout != "6\n" { // what too few heard is kept
+		t.Errorf("in the end: %+v", o)
+	}
 	lag := regexp.MustCompile(`(?m)^\d+ +ap +1 +\d+\.\ds +0 +false$`)
 	if o := crdtctl(t, "", "status", "--shards"); !lag.MatchString(o.stdout) {
 		t.Errorf("the lag of a region that is cut off:\n%s", o.stdout)
@@ -95,11 +141,11 @@ func print(write func(w *tabwriter.Writer)) string {
 
 func TestVerifyNamesWhatDiffers(t *testing.T) {
 	report := &client.Report{
-		Shards: 256, Digest: "0123456789abcdef", Silent: []string{"ap", "sa"},
+		Shards: 256, Digest: "0123456789abcdef", Silent: []string{"ap", "sa"}, Changing: []string{"eu"},
 		Members: []client.MemberReport{
-			{Member: "us", Region: "us", Events: 100, Entries: 30, Digest: "0123456789abcdef"},
+			{Member: "us", Region: "us", Owned: 256, Events: 100, Entries: 30, Digest: "0123456789abcdef"},
 			{Member: "eu-2", Region: "eu", Err: errors.New("away")},
-			{Member: "eu-1", Region: "eu", Events: 101, Entries: 31, Digest: "fedcba9876543210"},
+			{Member: "eu-1", Region: "eu", Owned: 200, Missing: 7, Extra: 1, Events: 101, Entries: 31},
 			{Member: "ap", Region: "ap", Err: errors.New("away")},
 		},
 		Differ: []client.Difference{
@@ -109,19 +155,19 @@ func TestVerifyNamesWhatDiffers(t *testing.T) {
 		},
 	}
 	v := verifyOf(report)
-	want := `REGION  MEMBER  EVENTS  ENTRIES  DIGEST
-ap      ap      -       -        no answer
-eu      eu-1    101     31       fedcba9876543210
-eu      eu-2    -       -        no answer
-us      us      100     30       0123456789abcdef
-sa      -       -       -        never heard
+	want := `REGION  MEMBER  SHARDS  EVENTS  ENTRIES  DIGEST
+ap      ap      -       -       -        no answer
+eu      eu-1    200     101     31       -
+eu      eu-2    -       -       -        no answer
+us      us      256     100     30       0123456789abcdef
+sa      -       -       -       -        never heard
 
 SHARD  DIFFERENCE
 3      eu-1 lacks 12 events, us lacks 1 event
 4      DIVERGED: equal vectors, unequal roots
 5      a repair is under way
 
-not converged: 3 of 256 shards differ, no answer from region ap and sa, no answer from member eu-2
+not converged: 3 of 256 shards differ, no answer from region ap and sa, no answer from member eu-2, eu-1 does not serve 7 of its 200 shards yet, the owners change in eu
 `
 	if got := print(func(w *tabwriter.Writer) { v.print(w) }); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
@@ -141,7 +187,8 @@ not converged: 3 of 256 shards differ, no answer from region ap and sa, no answe
 
 func TestStatusOfPeers(t *testing.T) {
 	s := statusOf(&pb.Status{
-		Cluster: "atoll", Member: "eu", Region: "eu", Version: "0.1.0", Regions: []string{"ap", "us"},
+		Holdings: &pb.Holdings{Owned: 200, Joining: 3, JoinedBytes: 11 << 19, Handing: 5, Hints: 2, HintEvents: 40},
+		Cluster:  "atoll", Member: "eu", Region: "eu", Version: "0.1.0", Regions: []string{"ap", "us"},
 		Counters: map[string]uint64{"walks": 3, "commits": 1234, "divergences": 0},
 		Peers: []*pb.PeerStatus{{
 			Member: "us", Region: "us", SilentMs: 12_345, LagEvents: 70, LagMs: 2_500, BehindEvents: 4,
@@ -153,6 +200,7 @@ func TestStatusOfPeers(t *testing.T) {
 		}},
 	}, 256, true)
 	want := `member eu of region eu, cluster atoll, version 0.1.0, 256 shards
+owns 200 shards; takes over 3, 5.5 MiB since its start; hands over 5; of these 2 hints of 40 events, taken in place of owners
 
 PEER  REGION  LAG  AGE   BEHIND  DIVERGED  SILENT
 us    us      70   2.5s  4       1         12.3s

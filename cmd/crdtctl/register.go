@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -26,7 +28,7 @@ func registerCommand() *cli.Command {
 			{
 				Name: "get", ArgsUsage: "KEY", Usage: "print the value",
 				Description: "The value is printed as it is, with a line end after it on a terminal only.",
-				Before:      takes(1, 1), Action: registerGet,
+				Before:      takes(1, 1), Action: reading(registerGet),
 				Flags: []cli.Flag{&cli.BoolFlag{Name: "siblings", Usage: "print all concurrent values, quoted, the one that counts first"}},
 			},
 		},
@@ -43,7 +45,7 @@ func registerSet(c *cli.Context) error {
 		if err := cl.Register(key).Set(ctx, value); err != nil {
 			return err
 		}
-		return answer(c, done{key, true}, text("ok"))
+		return answer(c, done{keyOf(key), true}, text("ok"))
 	})
 }
 
@@ -80,7 +82,7 @@ func readValue(ctx context.Context, from string, r io.Reader) ([]byte, error) {
 	}()
 	select {
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil, readError{ctx.Err()} // nothing was sent yet
 	case got := <-all:
 		switch {
 		case got.err != nil:
@@ -107,6 +109,9 @@ func registerGet(c *cli.Context) error {
 	key := c.Args().First()
 	return connected(c, func(ctx context.Context, cl *client.Client) error {
 		siblings, err := cl.Register(key).Siblings(ctx)
+		if errors.Is(err, client.ErrNotFound) {
+			err = cmp.Or(mistaken(ctx, cl, key, crdt.TypeRegister), err)
+		}
 		if err != nil {
 			return err
 		}
@@ -115,10 +120,10 @@ func registerGet(c *cli.Context) error {
 		}
 		if c.Bool("json") {
 			return answer(c, struct {
-				Key string `json:"key"`
+				jsonKey
 				siblingAnswer
 				Concurrent int `json:"concurrent"` // how many other values there are
-			}{key, siblingOf(siblings[0]), len(siblings) - 1}, nil)
+			}{keyOf(key), siblingOf(siblings[0]), len(siblings) - 1}, nil)
 		}
 		value := siblings[0].Value
 		if isTerminal(c.App.Writer) {
@@ -135,9 +140,9 @@ func printSiblings(c *cli.Context, key string, siblings []client.Sibling) error 
 		all[i] = siblingOf(s)
 	}
 	return answer(c, struct {
-		Key      string          `json:"key"`
+		jsonKey
 		Siblings []siblingAnswer `json:"siblings"`
-	}{key, all}, func(w io.Writer) {
+	}{keyOf(key), all}, func(w io.Writer) {
 		fmt.Fprintln(w, "WRITTEN\tBY\tVALUE")
 		for _, s := range siblings {
 			fmt.Fprintf(w, "%s\t%s\t%q\n", s.Time.UTC().Format("2006-01-02T15:04:05.000Z"), s.Actor, s.Value)

@@ -23,11 +23,13 @@ func scrubCommand() *cli.Command {
 		Description: `The member connected to, or --member, reads all that it has at its own pace and
 compares it with the digests that were written with it. What is damaged is
 replaced by what other members have. What nobody else has stays as it is until
-somebody has; it is named, with exit code 3. The member goes on scrubbing if
-this command is interrupted, and does so by itself once a day.`,
+somebody has; it is named, with exit code 3. If nobody ever will, --give-up ends
+that: what other members have takes its place, and the rest is lost. The member
+goes on scrubbing if this command is interrupted, and does so by itself once a day.`,
 		Before: takes(0, 0),
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "member", Usage: "the member of that `NAME`"},
+			&cli.BoolFlag{Name: "give-up", Usage: "in the end, forget what is damaged and nobody else has"},
 			&cli.DurationFlag{Name: "wait", Value: 10 * time.Second, Usage: "how long to wait for repairs"},
 		},
 		Action: scrub,
@@ -44,14 +46,14 @@ func scrub(c *cli.Context) error {
 		defer line.clear()
 		before, err := cl.Status(ctx, member, false)
 		if member != "" && errors.Is(err, client.ErrUnreachable) {
-			return fmt.Errorf("%w: member %q does not answer; status lists who is known", client.ErrUnreachable, member)
+			return fmt.Errorf("%w; status lists who is known", err)
 		}
 		if err != nil {
 			return err
 		}
 		s := scrubAnswer{Member: before.GetMember(), Damages: []damageAnswer{}}
-		state, err := cl.Scrub(ctx, s.Member, true)
-		for ; err == nil && state.GetFinished() == before.GetScrub().GetFinished(); state, err = cl.Scrub(ctx, s.Member, false) {
+		state, err := cl.StartScrub(ctx, s.Member, c.Bool("give-up"))
+		for ; err == nil && state.GetFinished() == before.GetScrub().GetFinished(); state, err = cl.Scrub(ctx, s.Member) {
 			line.show("%s: %.0f %%, %s", s.Member, 100*state.GetDone(), mebibytes(state.GetBytes()))
 			if err := pause(ctx); err != nil {
 				return err

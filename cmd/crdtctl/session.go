@@ -30,20 +30,50 @@ func inSession(path string, cl *client.Client, do func(*client.Client) error) er
 			return usagef("--session: %s is not of a session with this cluster: %w; remove the file to start anew", path, err)
 		}
 	}
+	if err := checkWritable(path); err != nil {
+		return usagef("--session: %s cannot be written: %w", path, err)
+	}
 	done := do(session)
 	is := append(base64.StdEncoding.AppendEncode(nil, session.Token()), '\n')
 	if bytes.Equal(is, was) {
 		return done
 	}
 	if err := replaceFile(path, is); err != nil {
-		return errors.Join(done, fmt.Errorf("--session: %w", err))
+		err = fmt.Errorf("--session: %s cannot be written: %w", path, withoutPath(err))
+		if done == nil {
+			err = fmt.Errorf("%w; the command itself was done", err)
+		}
+		return errors.Join(done, err)
 	}
 	return done
 }
 
+// checkWritable tries to make a file beside path, as replaceFile will: a write
+// must not be done if it is plain that the session cannot hold it.
+func checkWritable(path string) error {
+	f, err := newBeside(path)
+	if err != nil {
+		return withoutPath(err)
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+func newBeside(path string) (*os.File, error) {
+	return os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
+}
+
+// withoutPath leaves out the name of a file that users never see.
+func withoutPath(err error) error {
+	var of *fs.PathError
+	if errors.As(err, &of) {
+		return of.Err
+	}
+	return err
+}
+
 // replaceFile writes a file that is either as before or complete.
 func replaceFile(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
+	f, err := newBeside(path)
 	if err != nil {
 		return err
 	}

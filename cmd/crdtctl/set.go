@@ -4,6 +4,9 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -18,10 +21,10 @@ func setCommand() *cli.Command {
 		Subcommands: []*cli.Command{
 			{Name: "add", ArgsUsage: "KEY ELEMENT...", Usage: "put elements in, all at once, and print how many are new", Before: takes(2, -1), Action: setAdd},
 			{Name: "rm", ArgsUsage: "KEY ELEMENT...", Usage: "take elements out, all at once, and print how many were there", Before: takes(2, -1), Action: setRemove},
-			{Name: "has", ArgsUsage: "KEY ELEMENT", Usage: "print yes, or print no and exit with code 5", Before: takes(2, 2), Action: setHas},
-			{Name: "members", ArgsUsage: "KEY", Usage: "print the elements, one per line, as they come: in no order", Before: takes(1, 1), Action: setMembers,
+			{Name: "has", ArgsUsage: "KEY ELEMENT", Usage: "print yes, or print no and exit with code 5", Before: takes(2, 2), Action: reading(setHas)},
+			{Name: "members", ArgsUsage: "KEY", Usage: "print the elements, one per line, as they come: in no order", Before: takes(1, 1), Action: reading(setMembers),
 				Description: "Elements may be of any bytes, line ends included; --json tells them apart."},
-			{Name: "card", ArgsUsage: "KEY", Usage: "print the number of elements", Before: takes(1, 1), Action: setCard},
+			{Name: "card", ArgsUsage: "KEY", Usage: "print the number of elements", Before: takes(1, 1), Action: reading(setCard)},
 		},
 	}
 }
@@ -31,12 +34,12 @@ func setAdd(c *cli.Context) error {
 	return connected(c, func(ctx context.Context, cl *client.Client) error {
 		n, err := cl.Set(key).Add(ctx, elements...)
 		if err != nil {
-			return err
+			return inParts(err)
 		}
 		return answer(c, struct {
-			Key   string `json:"key"`
-			Added int    `json:"added"`
-		}{key, n}, text("added %d", n))
+			jsonKey
+			Added int `json:"added"`
+		}{keyOf(key), n}, text("added %d", n))
 	})
 }
 
@@ -45,19 +48,35 @@ func setRemove(c *cli.Context) error {
 	return connected(c, func(ctx context.Context, cl *client.Client) error {
 		n, err := cl.Set(key).Remove(ctx, elements...)
 		if err != nil {
-			return err
+			return inParts(err)
+		}
+		if n == 0 { // it was done; a question that fails does not change that
+			if err := mistaken(ctx, cl, key, crdt.TypeSet); errors.Is(err, client.ErrNotFound) {
+				return err
+			}
 		}
 		return answer(c, struct {
-			Key     string `json:"key"`
-			Removed int    `json:"removed"`
-		}{key, n}, text("removed %d", n))
+			jsonKey
+			Removed int `json:"removed"`
+		}{keyOf(key), n}, text("removed %d", n))
 	})
+}
+
+// inParts says what to do about more elements than one request takes.
+func inParts(err error) error {
+	if errors.Is(err, client.ErrInvalid) && strings.Contains(err.Error(), "a request of ") {
+		return fmt.Errorf("%w; give fewer elements at a time", err)
+	}
+	return err
 }
 
 func setHas(c *cli.Context) error {
 	key, element := c.Args().First(), c.Args().Get(1)
 	return connected(c, func(ctx context.Context, cl *client.Client) error {
 		has, err := cl.Set(key).Has(ctx, element)
+		if err == nil && !has {
+			err = mistaken(ctx, cl, key, crdt.TypeSet)
+		}
 		if err != nil {
 			return err
 		}
@@ -66,10 +85,10 @@ func setHas(c *cli.Context) error {
 			word, end = "no", verdict(exitNo)
 		}
 		if err := answer(c, struct {
-			Key string `json:"key"`
+			jsonKey
 			jsonElement
 			Has bool `json:"has"`
-		}{key, elementOf(element), has}, text("%s", word)); err != nil {
+		}{keyOf(key), elementOf(element), has}, text("%s", word)); err != nil {
 			return err
 		}
 		return end
@@ -116,8 +135,8 @@ func setCard(c *cli.Context) error {
 			return err
 		}
 		return answer(c, struct {
-			Key  string `json:"key"`
-			Card int    `json:"card"`
-		}{key, n}, text("%d", n))
+			jsonKey
+			Card int `json:"card"`
+		}{keyOf(key), n}, text("%d", n))
 	})
 }

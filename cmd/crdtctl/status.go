@@ -18,7 +18,9 @@ func statusCommand() *cli.Command {
 	return &cli.Command{
 		Name: "status", ArgsUsage: "[MEMBER]",
 		Usage: "show how far behind others are, in events and seconds",
-		Description: `It is what one member says: the one connected to, or MEMBER. Of each peer:
+		Description: `It is what one member says: the one connected to, or MEMBER. First, of how many
+shards it has copies: those it owns, those it takes over, and those it hands over
+to their owners, among them hints. Of each peer:
 
    LAG      events that the member has and the peer was not heard to have
    AGE      age of the oldest of them, if the log still has it
@@ -29,20 +31,20 @@ func statusCommand() *cli.Command {
 Below are what the member counted since its start, as far as it is not 0.`,
 		Before: takes(0, 1),
 		Flags:  []cli.Flag{&cli.BoolFlag{Name: "shards", Usage: "the same for every shard that is not level"}},
-		Action: func(c *cli.Context) error {
+		Action: reading(func(c *cli.Context) error {
 			return connected(c, func(ctx context.Context, cl *client.Client) error {
 				member := c.Args().First()
 				status, err := cl.Status(ctx, member, false)
 				switch {
 				case member != "" && errors.Is(err, client.ErrUnreachable):
-					return fmt.Errorf("%w: member %q does not answer; status without a name lists who is known", client.ErrUnreachable, member)
+					return fmt.Errorf("%w; status without a name lists who is known", err)
 				case err != nil:
 					return err
 				}
 				s := statusOf(status, cl.Shards(), c.Bool("shards"))
 				return answer(c, s, s.print)
 			})
-		},
+		}),
 	}
 }
 
@@ -52,11 +54,36 @@ type statusAnswer struct {
 	Region   string            `json:"region"`
 	Version  string            `json:"version"`
 	Shards   int               `json:"shards"`
+	Holdings holdingsAnswer    `json:"holdings"`
 	Peers    []peerAnswer      `json:"peers"`
 	Unheard  []string          `json:"regions_never_heard"`
 	Damages  []damageAnswer    `json:"damages"`
 	NotWhole []uint32          `json:"shards_not_whole"`
 	Counters map[string]uint64 `json:"counters"`
+}
+
+// holdingsAnswer counts the shards of which a member has copies.
+type holdingsAnswer struct {
+	Owned       uint32 `json:"owned"`
+	Joining     uint32 `json:"joining"`      // it takes them over, and does not serve them yet
+	JoinedBytes uint64 `json:"joined_bytes"` // that it has taken over since its start
+	Handing     uint32 `json:"handing_over"` // it keeps them until all owners have what it has
+	Hints       uint32 `json:"hints"`        // of these, those that hold writes it took in place of owners
+	HintEvents  uint64 `json:"hint_events"`
+}
+
+func (h holdingsAnswer) print(w io.Writer) {
+	fmt.Fprintf(w, "owns %s", plural(int(h.Owned), "shard"))
+	if h.Joining > 0 || h.JoinedBytes > 0 {
+		fmt.Fprintf(w, "; takes over %d, %s since its start", h.Joining, mebibytes(h.JoinedBytes))
+	}
+	if h.Handing > 0 {
+		fmt.Fprintf(w, "; hands over %d", h.Handing)
+	}
+	if h.Hints > 0 {
+		fmt.Fprintf(w, "; of these %d hints of %s, taken in place of owners", h.Hints, plural(int(h.HintEvents), "event"))
+	}
+	fmt.Fprintln(w)
 }
 
 type peerAnswer struct {
@@ -84,6 +111,8 @@ func statusOf(status *pb.Status, shards int, perShard bool) statusAnswer {
 		Shards: shards, Counters: status.GetCounters(), Peers: []peerAnswer{}, Unheard: []string{},
 		Damages: damagesOf(status), NotWhole: append([]uint32{}, status.GetNotWhole()...),
 	}
+	h := status.GetHoldings()
+	s.Holdings = holdingsAnswer{h.GetOwned(), h.GetJoining(), h.GetJoinedBytes(), h.GetHanding(), h.GetHints(), h.GetHintEvents()}
 	heard := map[string]bool{}
 	for _, p := range status.GetPeers() {
 		heard[p.GetRegion()] = true
@@ -112,7 +141,9 @@ func statusOf(status *pb.Status, shards int, perShard bool) statusAnswer {
 }
 
 func (s statusAnswer) print(w io.Writer) {
-	fmt.Fprintf(w, "member %s of region %s, cluster %s, version %s, %d shards\n\n", s.Member, s.Region, s.Cluster, s.Version, s.Shards)
+	fmt.Fprintf(w, "member %s of region %s, cluster %s, version %s, %d shards\n", s.Member, s.Region, s.Cluster, s.Version, s.Shards)
+	s.Holdings.print(w)
+	fmt.Fprintln(w)
 	fmt.Fprintln(w, "PEER\tREGION\tLAG\tAGE\tBEHIND\tDIVERGED\tSILENT")
 	for _, p := range s.Peers {
 		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%d\t%d\t%.1fs\n",

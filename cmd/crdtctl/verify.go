@@ -23,13 +23,14 @@ func verifyCommand() *cli.Command {
 		Name:  "verify",
 		Usage: "prove that all regions hold the same, or say where they differ",
 		Description: `Every member of every region is asked for the version vector and the Merkle root
-of every shard. If all are equal, all have heard the same and hold the same:
-converged. The digest stands for all of them. Otherwise it asks again until
+of every shard that it owns. If those of each shard are equal, all have heard the
+same and hold the same: converged. The digest stands for all of them; a member that
+owns some shards only has none. Otherwise it asks again until
 --wait is over, and then says which shards differ and who was silent, with exit
 code 3. Under writes there is always something on its way.`,
 		Before: takes(0, 0),
 		Flags:  []cli.Flag{&cli.DurationFlag{Name: "wait", Value: 10 * time.Second, Usage: "how long to wait for agreement"}},
-		Action: verify,
+		Action: reading(verify),
 	}
 }
 
@@ -68,9 +69,17 @@ func verdictOf(r *client.Report) string {
 		reasons = append(reasons, "no answer from region "+strings.Join(r.Silent, " and "))
 	}
 	for _, m := range r.Members {
-		if m.Err != nil && !slices.Contains(r.Silent, m.Region) {
+		switch {
+		case m.Err != nil && !slices.Contains(r.Silent, m.Region):
 			reasons = append(reasons, "no answer from member "+m.Member)
+		case m.Missing > 0:
+			reasons = append(reasons, fmt.Sprintf("%s does not serve %d of its %s yet", m.Member, m.Missing, plural(m.Owned, "shard")))
+		case m.Extra > 0:
+			reasons = append(reasons, fmt.Sprintf("%s hands over %s", m.Member, plural(m.Extra, "shard")))
 		}
+	}
+	if len(r.Changing) > 0 {
+		reasons = append(reasons, "the owners change in "+strings.Join(r.Changing, " and "))
 	}
 	return "not converged: " + strings.Join(reasons, ", ")
 }
@@ -91,6 +100,9 @@ type memberAnswer struct {
 	Member  string `json:"member"`
 	Events  uint64 `json:"events"`
 	Entries uint64 `json:"entries"`
+	Owned   int    `json:"owned"`   // shards
+	Missing int    `json:"missing"` // of these, it does not serve so many
+	Extra   int    `json:"extra"`   // so many others it holds
 	Digest  string `json:"digest,omitempty"`
 	Error   string `json:"error,omitempty"`
 }
@@ -110,7 +122,8 @@ func verifyOf(r *client.Report) verifyAnswer {
 		v.Digest = r.Digest
 	}
 	for _, m := range r.Members {
-		a := memberAnswer{Region: m.Region, Member: m.Member, Events: m.Events, Entries: m.Entries, Digest: m.Digest}
+		a := memberAnswer{Region: m.Region, Member: m.Member, Events: m.Events, Entries: m.Entries, Digest: m.Digest,
+			Owned: m.Owned, Missing: m.Missing, Extra: m.Extra}
 		if m.Err != nil {
 			a.Error = m.Err.Error()
 		}
@@ -126,19 +139,19 @@ func verifyOf(r *client.Report) verifyAnswer {
 }
 
 func (v verifyAnswer) print(w io.Writer) {
-	fmt.Fprintln(w, "REGION\tMEMBER\tEVENTS\tENTRIES\tDIGEST")
+	fmt.Fprintln(w, "REGION\tMEMBER\tSHARDS\tEVENTS\tENTRIES\tDIGEST")
 	regions := map[string]bool{}
 	for _, m := range v.Members {
 		regions[m.Region] = true
 		if m.Error != "" {
-			fmt.Fprintf(w, "%s\t%s\t-\t-\tno answer\n", m.Region, m.Member)
+			fmt.Fprintf(w, "%s\t%s\t-\t-\t-\tno answer\n", m.Region, m.Member)
 			continue
 		}
-		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s\n", m.Region, m.Member, m.Events, m.Entries, m.Digest)
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%s\n", m.Region, m.Member, m.Owned, m.Events, m.Entries, dash(m.Digest))
 	}
 	for _, region := range v.Silent {
 		if !regions[region] {
-			fmt.Fprintf(w, "%s\t-\t-\t-\tnever heard\n", region)
+			fmt.Fprintf(w, "%s\t-\t-\t-\t-\tnever heard\n", region)
 		}
 	}
 	if len(v.Differ) > 0 {

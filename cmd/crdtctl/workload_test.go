@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -45,5 +46,19 @@ func TestQuantiles(t *testing.T) {
 	none.add(time.Nanosecond) // must all have a bucket
 	if none.quantile(1) != 1<<63-1 {
 		t.Errorf("the largest is %v", none.quantile(1))
+	}
+}
+
+func TestOwnCommand(t *testing.T) {
+	for path, want := range map[string]string{
+		"/tmp/go-build123/b001/exe/crdtctl": "go run ./cmd/crdtctl",
+		"/home/a/atoll/bin/crdtctl":         "/home/a/atoll/bin/crdtctl",
+	} {
+		if got := ownCommand(path, nil); got != want {
+			t.Errorf("%s: %q, want %q", path, got, want)
+		}
+	}
+	if got := ownCommand("", errors.New("nobody knows")); got != "crdtctl" {
+		t.Errorf("of an unknown path: %q", got)
 	}
 }

@@ -136,14 +136,24 @@ func TestBadFlags(t *testing.T) {
 		"no data":              {[]string{"--region", "eu"}, []string{"no data directory", "--data DIR"}},
 		"unknown flag":         {[]string{"--nope"}, []string{"there is no flag --nope; see crdtd --help"}},
 		"flag without a value": {[]string{"--region"}, []string{"--region needs a value; see crdtd --help"}},
+		"hasty heart":          {[]string{"--heartbeat", "1ms"}, []string{"an interval of 1ms between heartbeats; it takes 10ms to 1m"}},
+		"phi of nothing":       {[]string{"--phi", "0.5"}, []string{"a phi threshold of 0.5; it takes 1 to 100"}},
+		"hasty verdict":        {[]string{"--down-after", "100ms"}, []string{"a member down after 100ms; it takes"}},
+		"negative time":        {[]string{"--scrub-interval", "-1s"}, []string{"--scrub-interval -1s; it takes 0 or more"}},
+		"not a time":           {[]string{"--scrub-interval", "soon"}, []string{`--scrub-interval "soon"; it takes a time such as 250ms or 24h; see crdtd --help`}},
 		"not a number":         {[]string{"--shards", "many"}, []string{`--shards "many"; it takes a number; see crdtd --help`}},
 		"unexpected argument":  {[]string{"start"}, []string{`"start"`, "--help"}},
 		"argument after flags": {[]string{"--region", "eu", "start"}, []string{`"start"`, "--help"}},
 		"no shards":            {[]string{"--shards", "0"}, []string{"--shards 0", "at least 1"}},
-		"too many shards":      {[]string{"--shards", "70000"}, []string{"70000", "65536"}},
+		"too many shards":      {[]string{"--shards", "70000"}, []string{"70000", "65535"}},
 		"no log":               {[]string{"--log-limit", "0"}, []string{"--log-limit 0", "at least 1"}},
 		"durability":           {[]string{"--durability", "none"}, []string{`"none"`, `"fsync" or "os"`}},
 		"log level":            {[]string{"--log-level", "loud"}, []string{`"loud"`, "debug, info, warn or error"}},
+		"log format":           {[]string{"--log-format", "xml"}, []string{`"xml"`, "text or json"}},
+		"http":                 {[]string{"--http", ":8222"}, []string{"HTTP", `":8222"`, "no host; 127.0.0.1 is this machine"}},
+		"http port":            {[]string{"--http", "127.0.0.1:http"}, []string{"HTTP", "127.0.0.1:http", "65535"}},
+		"http twice":           {[]string{"--listen-route", "127.0.0.1:7222", "--http", "127.0.0.1:7222"}, []string{"routes and HTTP", "127.0.0.1:7222"}},
+		"pprof alone":          {[]string{"--pprof"}, []string{"no address to listen for HTTP"}},
 		"region":               {[]string{"--region", "e.u"}, []string{`region name "e.u"`, "letters, digits"}},
 		"name":                 {[]string{"--name", "a b"}, []string{`member name "a b"`, "letters, digits"}},
 		"long name":            {[]string{"--name", strings.Repeat("a", 65)}, []string{"1 to 64"}},
@@ -189,8 +199,11 @@ func TestBadConfig(t *testing.T) {
 		"open string":        {"\n\nregion = \"eu\n", "line 3"},
 		"twice":              {"region = \"eu\"\nregion = \"us\"\n", "line 2"},
 		"not text":           {"\x00\x01\x02\xff", "line 1"},
-		"unknown field":      {"regoin = \"eu\"\n", `unknown field "regoin"`},
+		"unknown field":      {"regoin = \"eu\"\n", `unknown field "regoin"; there are cluster, name, region, zone, weight, data, listen.client, `},
+		"all fields":         {"regoin = \"eu\"\n", "gateway_advertise, pprof\n"},
 		"unknown in a table": {"[listen]\nclients = \"127.0.0.1:0\"\n", `unknown field "listen.clients"`},
+		"zero":               {"log_limit = 0\n", "log_limit is 0; it takes at least 1"},
+		"negative time":      {"scrub_interval = \"-2s\"\n", "it takes a time such as 24h, or 0 for never"},
 		"number for text":    {"\nregion = 5\n", `line 2 ("region"): this is of type integer; it takes type string`},
 		"text for number":    {"shards = \"8\"\n", `line 1 ("shards"): this is of type string; it takes type integer`},
 		"decimal":            {"log_limit = 1.5\n", `line 1 ("log_limit"): this is of type decimal; it takes type integer`},
@@ -201,7 +214,7 @@ func TestBadConfig(t *testing.T) {
 		"text for addresses": {"[regions]\nus = \"10.0.0.1:1\"\n", `line 2 ("regions.us"): this is of type string; it takes type list`},
 		"no addresses":       {"[regions]\nus = []\n", `the region "us" has no address`},
 		"bad address":        {"[regions]\nus = [\"there\"]\n", `"there"`},
-		"negative":           {"shards = -1\n", "1 to 65536"},
+		"negative":           {"shards = -1\n", "it takes at least 1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -224,7 +237,11 @@ func TestBadConfig(t *testing.T) {
 	t.Run("a directory", func(t *testing.T) {
 		t.Parallel()
 		dir := t.TempDir()
-		fails(t, exitUsage, []string{dir, "is a directory"}, "--config", dir)
+		file := filepath.Join(dir, "atoll.toml")
+		if err := os.Mkdir(file, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		fails(t, exitUsage, []string{file + " cannot be read: is a directory"}, "--config", file)
 	})
 }
 
@@ -235,7 +252,7 @@ func TestPortTaken(t *testing.T) {
 	}
 	defer taken.Close()
 	address := taken.Addr().String()
-	for _, flag := range []string{"--listen", "--listen-route", "--listen-gateway"} {
+	for _, flag := range []string{"--listen", "--listen-route", "--listen-gateway", "--http"} {
 		t.Run(flag, func(t *testing.T) {
 			data := filepath.Join(t.TempDir(), "data")
 			fails(t, exitFailure, []string{address, "already in use", "choose another"}, member(data, flag, address)...)
@@ -281,7 +298,7 @@ func TestDataOfAnother(t *testing.T) {
 		"member":  {"--name", "m2", "the member m1, not m2"},
 		"region":  {"--region", "us", "the region eu, not us"},
 		"shards":  {"--shards", "8", "256 shards, not 8"},
-		"secret":  {"--secret", "t", "another cluster secret"},
+		"secret":  {"--secret", "t", "another cluster secret; start with that"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			fails(t, exitDisk, []string{test.want},
@@ -297,6 +314,7 @@ func TestDamagedData(t *testing.T) {
 		pattern string
 		damage  func([]byte) []byte // nil: the file is gone
 	}{
+		"registry scrambled": {"KEYREGISTRY", scramble},
 		"manifest scrambled": {"MANIFEST", scramble},
 		"manifest cut":       {"MANIFEST", func(b []byte) []byte { return b[:len(b)/2] }},
 		"manifest empty":     {"MANIFEST", func([]byte) []byte { return nil }},
@@ -329,7 +347,7 @@ func TestDamagedData(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			fails(t, exitDisk, []string{"damaged", data}, member(data)...)
+			fails(t, exitDisk, []string{"damaged", data, "start with an empty directory"}, member(data)...)
 		})
 	}
 }
@@ -358,7 +376,7 @@ func TestHelpAndVersion(t *testing.T) {
 	if code != 0 || stderr != "" {
 		t.Errorf("--help: exit code %d, stderr %q", code, stderr)
 	}
-	for _, want := range []string{"Exit codes: 0 ", "--region NAME", "--peer REGION=HOST:PORT", "--log-limit N", "[listen]"} {
+	for _, want := range []string{"Exit codes: 0 ", "--region NAME", "--peer REGION=HOST:PORT", "--log-limit N", "[listen]", "--http HOST:PORT", "/readyz"} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("--help does not say %q:\n%s", want, stdout)
 		}

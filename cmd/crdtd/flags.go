@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -31,8 +32,12 @@ const description = `A member keeps all data of its region under --data and serv
    client = "127.0.0.1:4222"
    route = "10.0.0.1:6222"
    gateway = "10.0.0.1:7222"
+   http = "127.0.0.1:8222"
    [regions]                            # gateways of the others
    us = ["10.1.0.1:7222"]
+
+With --http there are /metrics for Prometheus, /healthz, /readyz, /loglevel
+(PUT debug, info, warn or error there), and with --pprof /debug/pprof/.
 
 Exit codes: 0 stopped as asked, 1 other failures (such as a port that is taken),
 2 wrong flags or configuration, 3 data directory in use by another process,
@@ -51,26 +56,42 @@ func app() *cli.App {
 			&cli.StringFlag{Name: "data", Usage: "keep everything in directory `DIR`"},
 			&cli.StringFlag{Name: "region", Usage: "`NAME` of the region that this member stands in"},
 			&cli.StringFlag{Name: "name", Usage: "`NAME` of this member, unique in the cluster (default: the region's; required with --join)"},
+			&cli.StringFlag{Name: "zone", Usage: "`NAME` of what this member fails together with, such as a rack"},
+			&cli.IntFlag{Name: "weight", Usage: "hold `N` times as much as a member of weight 1", DefaultText: "1"},
 			&cli.StringFlag{Name: "cluster", Usage: "`NAME` of the cluster (default: atoll)"},
 			&cli.StringFlag{Name: "listen", Usage: "serve applications on `HOST:PORT` (default: 127.0.0.1:4222)"},
 			&cli.StringFlag{Name: "listen-route", Usage: "meet members of the own region on `HOST:PORT` (default: 127.0.0.1, any port)"},
 			&cli.StringFlag{Name: "listen-gateway", Usage: "meet members of other regions on `HOST:PORT` (default: 127.0.0.1, any port)"},
 			&cli.StringFlag{Name: "gateway-advertise", Usage: "tell other regions to connect to `HOST:PORT`"},
-			&cli.StringSliceFlag{Name: "join", Usage: "route address `HOST:PORT` of a member of the own region (repeatable)"},
+			&cli.StringSliceFlag{Name: "join", Usage: "`HOST:PORT` at which a member of any region serves applications, or the route address of one of the own region (repeatable)"},
 			&cli.StringSliceFlag{Name: "peer", Usage: "gateway address `REGION=HOST:PORT` of a member of another region (repeatable)"},
 			&cli.IntFlag{Name: "shards", Usage: "number of shards of the cluster, fixed at its creation", DefaultText: "256"},
 			&cli.StringFlag{Name: "secret", Usage: "`SECRET` that keys the digests, the same in the whole cluster", EnvVars: []string{"ATOLL_SECRET"}},
 			&cli.StringFlag{Name: "durability", Usage: "fsync: acknowledged writes are on disk; os: power loss may take them back (default: fsync)"},
 			&cli.IntFlag{Name: "log-limit", Usage: "keep `N` events of each writer and shard for peers that were away", DefaultText: "1024"},
-			&cli.DurationFlag{Name: "scrub-interval", Usage: "compare all that is stored with its digests every `TIME`, 0: never", DefaultText: "24h"},
+			&cli.DurationFlag{Name: scrubInterval, Usage: "compare all that is stored with its digests every `TIME`, such as 90m, 0: never", DefaultText: "24h"},
 			&cli.IntFlag{Name: "scrub-rate", Usage: "read at most `N` MiB per second for that", DefaultText: "16"},
+			&cli.IntFlag{Name: "join-rate", Usage: "take over at most `N` MiB per second of shards that this member is to own", DefaultText: "64"},
+			&cli.DurationFlag{Name: heartbeat, Usage: "say every `TIME` that the member is there, the same in the whole cluster", DefaultText: "250ms"},
+			&cli.Float64Flag{Name: "phi", Usage: "suspect a member when its silence has a chance of 1 in 10^`N`, by the rhythm that it had", DefaultText: "8"},
+			&cli.DurationFlag{Name: downAfter, Usage: "a majority finds a member down that was silent for `TIME`", DefaultText: "3s"},
+			&cli.StringFlag{Name: "http", Usage: "serve metrics and health to who runs the member, unprotected, on `HOST:PORT` (default: nowhere)"},
+			&cli.BoolFlag{Name: "pprof", Usage: "serve profiles of the process there, too"},
 			&cli.StringFlag{Name: "log-level", Value: "info", Usage: "debug, info, warn or error"},
+			&cli.StringFlag{Name: "log-format", Value: "text", Usage: "text or json"},
 		},
 		OnUsageError: func(_ *cli.Context, err error, _ bool) error {
 			return fmt.Errorf("%w: %s; see crdtd --help", server.ErrConfig, inWords(err))
 		},
 	}
 }
+
+// The flags that take a time.
+const (
+	scrubInterval = "scrub-interval"
+	heartbeat     = "heartbeat"
+	downAfter     = "down-after"
+)
 
 // inWords returns what package flag says of a wrong command line, in the words
 // of this program. It has only its text to read.
@@ -85,7 +106,11 @@ func inWords(err error) string {
 	if rest, ok := strings.CutPrefix(text, "invalid value "); ok {
 		value, rest, _ := strings.Cut(rest, " for flag -")
 		name, _, _ := strings.Cut(rest, ":")
-		return fmt.Sprintf("--%s %s; it takes a number", name, value)
+		kind := "a number"
+		if slices.Contains([]string{scrubInterval, heartbeat, downAfter}, name) {
+			kind = "a time such as 250ms or 24h"
+		}
+		return fmt.Sprintf("--%s %s; it takes %s", name, value, kind)
 	}
 	return text
 }
@@ -114,25 +139,40 @@ func configOf(c *cli.Context) (server.Config, error) {
 		}
 	}
 	for name, field := range map[string]*string{
-		"data": &config.Data, "region": &config.Region, "name": &config.Name, "cluster": &config.Cluster,
-		"listen": &config.Listen.Client, "listen-route": &config.Listen.Route, "listen-gateway": &config.Listen.Gateway,
+		"data": &config.Data, "zone": &config.Zone, "region": &config.Region, "name": &config.Name, "cluster": &config.Cluster,
+		"listen": &config.Listen.Client, "listen-route": &config.Listen.Route, "listen-gateway": &config.Listen.Gateway, "http": &config.Listen.HTTP,
 		"gateway-advertise": &config.GatewayAdvertise, "secret": &config.Secret, "durability": &config.Durability,
 	} {
 		if c.IsSet(name) {
 			*field = c.String(name)
 		}
 	}
-	for name, field := range map[string]*int{"shards": &config.Shards, "log-limit": &config.LogLimit, "scrub-rate": &config.ScrubRate} {
+	for name, field := range map[string]*int{"shards": &config.Shards, "log-limit": &config.LogLimit, "scrub-rate": &config.ScrubRate, "join-rate": &config.JoinRate, "weight": &config.Weight} {
 		if c.IsSet(name) {
 			if *field = c.Int(name); *field < 1 {
 				return config, fmt.Errorf("%w: --%s %d; it takes at least 1", server.ErrConfig, name, *field)
 			}
 		}
 	}
-	if c.IsSet("scrub-interval") {
-		if config.ScrubInterval = c.Duration("scrub-interval"); config.ScrubInterval == 0 {
-			config.ScrubInterval = -1
+	if c.IsSet(scrubInterval) {
+		switch config.ScrubInterval = c.Duration(scrubInterval); {
+		case config.ScrubInterval < 0:
+			return config, fmt.Errorf("%w: --%s %v; it takes 0 or more, such as 24h", server.ErrConfig, scrubInterval, config.ScrubInterval)
+		case config.ScrubInterval == 0:
+			config.ScrubInterval = server.Never
 		}
+	}
+	if c.IsSet(heartbeat) {
+		config.Heartbeat = c.Duration(heartbeat)
+	}
+	if c.IsSet("pprof") {
+		config.Pprof = c.Bool("pprof")
+	}
+	if c.IsSet("phi") {
+		config.Phi = c.Float64("phi")
+	}
+	if c.IsSet(downAfter) {
+		config.DownAfter = c.Duration(downAfter)
 	}
 	if c.IsSet("join") {
 		config.Join = c.StringSlice("join")
@@ -148,6 +188,17 @@ func configOf(c *cli.Context) (server.Config, error) {
 		}
 	}
 	return config, nil
+}
+
+// advice says what to do about an error that does not say so itself.
+func advice(err error) string {
+	switch {
+	case errors.Is(err, store.ErrCorrupt):
+		return "; start with an empty directory, and the member pulls what it had from the others; one that is alone needs a copy of the directory"
+	case errors.Is(err, store.ErrNoSpace):
+		return "; free some space on that disk"
+	}
+	return ""
 }
 
 func exitCode(err error) int {

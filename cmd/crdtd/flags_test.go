@@ -35,13 +35,13 @@ func want(t *testing.T, got, want server.Config) {
 
 var everything = server.Config{
 	Cluster: "c", Name: "n", Region: "eu", Data: "d",
-	Listen: server.Listen{Client: "127.0.0.1:1", Route: "127.0.0.1:2", Gateway: "127.0.0.1:3"},
-	Join:   []string{"127.0.0.1:4", "127.0.0.1:5"},
+	Listen: server.Listen{Client: "127.0.0.1:1", Route: "127.0.0.1:2", Gateway: "127.0.0.1:3", HTTP: "127.0.0.1:12"}, Pprof: true,
+	Join: []string{"127.0.0.1:4", "127.0.0.1:5"},
 	Regions: map[string][]string{
 		"us": {"127.0.0.1:6", "127.0.0.1:7"}, "ap": {"127.0.0.1:8"},
 	},
 	Shards: 9, Secret: "s", Durability: "os", LogLimit: 10, GatewayAdvertise: "127.0.0.1:11",
-	ScrubInterval: 90 * time.Minute, ScrubRate: 12,
+	ScrubInterval: 90 * time.Minute, ScrubRate: 12, Heartbeat: 13 * time.Millisecond, Phi: 14.5, DownAfter: 15 * time.Second,
 }
 
 func TestFlags(t *testing.T) {
@@ -51,8 +51,9 @@ func TestFlags(t *testing.T) {
 		"--listen", "127.0.0.1:1", "--listen-route", "127.0.0.1:2", "--listen-gateway", "127.0.0.1:3",
 		"--join", "127.0.0.1:4", "--join", "127.0.0.1:5",
 		"--peer", "us=127.0.0.1:6", "--peer", "us=127.0.0.1:7", "--peer", "ap=127.0.0.1:8",
+		"--http", "127.0.0.1:12", "--pprof",
 		"--shards", "9", "--secret", "s", "--durability", "os", "--log-limit", "10", "--gateway-advertise", "127.0.0.1:11",
-		"--scrub-interval", "1h30m", "--scrub-rate", "12",
+		"--scrub-interval", "1h30m", "--scrub-rate", "12", "--heartbeat", "13ms", "--phi", "14.5", "--down-after", "15s",
 	), everything)
 	want(t, configFrom(t, "--scrub-interval", "0s"), server.Config{ScrubInterval: -1}) // never
 }
@@ -71,11 +72,16 @@ durability = "os"
 log_limit = 10
 scrub_interval = "1h30m"
 scrub_rate = 12
+heartbeat = "13ms"
+phi = 14.5
+down_after = "15s"
 gateway_advertise = "127.0.0.1:11"
+pprof = true
 [listen]
 client = "127.0.0.1:1"
 route = "127.0.0.1:2"
 gateway = "127.0.0.1:3"
+http = "127.0.0.1:12"
 [regions]
 us = ["127.0.0.1:6", "127.0.0.1:7"]
 ap = ["127.0.0.1:8"]
@@ -87,8 +93,10 @@ ap = ["127.0.0.1:8"]
 
 	changed := everything
 	changed.Data, changed.Listen.Route, changed.LogLimit = "e", "127.0.0.1:22", 1
+	changed.Listen.HTTP, changed.Pprof = "127.0.0.1:23", false
 	changed.Regions = map[string][]string{"sa": {"127.0.0.1:9"}}
-	want(t, configFrom(t, "--config", file, "--data", "e", "--listen-route", "127.0.0.1:22", "--log-limit", "1", "--peer", "sa=127.0.0.1:9"), changed)
+	want(t, configFrom(t, "--config", file, "--data", "e", "--listen-route", "127.0.0.1:22", "--log-limit", "1",
+		"--http", "127.0.0.1:23", "--pprof=false", "--peer", "sa=127.0.0.1:9"), changed)
 }
 
 // A secret on the command line is for all to see.

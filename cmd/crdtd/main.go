@@ -21,7 +21,7 @@ func main() {
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	if err := app().RunContext(ctx, os.Args); err != nil {
 		// One line, whatever the libraries below have to say.
-		fmt.Fprintln(os.Stderr, "crdtd:", strings.Join(strings.Fields(err.Error()), " "))
+		fmt.Fprintln(os.Stderr, "crdtd:", strings.Join(strings.Fields(err.Error()+advice(err)), " "))
 		stop()
 		os.Exit(exitCode(err))
 	}
@@ -35,11 +35,11 @@ func run(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(c.String("log-level"))); err != nil {
-		return fmt.Errorf("%w: log level %q; it is debug, info, warn or error", server.ErrConfig, c.String("log-level"))
+	log, level, err := logOf(c)
+	if err != nil {
+		return err
 	}
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	config.LogLevel = level
 	member, err := server.Start(c.Context, config, log)
 	if errors.Is(err, context.Canceled) {
 		return nil // told to stop before it had started
@@ -49,8 +49,28 @@ func run(c *cli.Context) error {
 	}
 	a := member.Addresses()
 	log.Info("serving", "member", member.Config().Name, "region", config.Region, "version", server.Version,
-		"client", a.Client, "route", a.Cluster, "gateway", a.Gateway)
+		"client", a.Client, "route", a.Cluster, "gateway", a.Gateway, "http", member.HTTP())
 	<-c.Context.Done()
 	log.Info("stopping")
 	return member.Close()
+}
+
+// logOf returns the log that the flags ask for, and its level, which may be
+// changed.
+func logOf(c *cli.Context) (*slog.Logger, *slog.LevelVar, error) {
+	level := new(slog.LevelVar)
+	first, err := server.ParseLevel(c.String("log-level"))
+	if err != nil {
+		return nil, nil, err
+	}
+	level.Set(first)
+	options := &slog.HandlerOptions{Level: level}
+	switch format := c.String("log-format"); format {
+	case "text":
+		return slog.New(slog.NewTextHandler(os.Stderr, options)), level, nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(os.Stderr, options)), level, nil
+	default:
+		return nil, nil, fmt.Errorf("%w: log format %q; it is text or json", server.ErrConfig, format)
+	}
 }

@@ -48,7 +48,8 @@ func Survivors(field crdt.FieldID, events iter.Seq[*crdt.Event]) map[crdt.Dot]cr
 }
 
 // above returns what two puts of one entry come to. Only contributions are put
-// twice: their owner's part and the resets' part each go by the larger count.
+// twice: their owner's part and the resets' part each go by the larger count,
+// and of the owner's corrections those stay that no reset has seen.
 func above(a, b crdt.Payload) crdt.Payload {
 	x, ok := a.(crdt.Contribution)
 	if !ok {
@@ -56,10 +57,17 @@ func above(a, b crdt.Payload) crdt.Payload {
 	}
 	y := b.(crdt.Contribution)
 	if x.N > y.N {
-		y.N, y.Total = x.N, x.Total
+		y.N, y.Total, y.Corrections = x.N, x.Total, x.Corrections
 	}
 	if x.ResetN > y.ResetN {
 		y.ResetN, y.ResetTotal = x.ResetN, x.ResetTotal
 	}
+	var left []crdt.Correction
+	for _, k := range y.Corrections {
+		if k.At > y.ResetN {
+			left = append(left, k)
+		}
+	}
+	y.Corrections = left
 	return y
 }

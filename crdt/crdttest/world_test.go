@@ -1,10 +1,10 @@
 package crdttest
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 
 	"github.com/atolldb/atoll/crdt"
@@ -249,12 +249,7 @@ func (w *world) check(r *replica) error {
 }
 
 func samePayload(a, b crdt.Payload) bool {
-	x, isSibling := a.(crdt.Sibling)
-	y, both := b.(crdt.Sibling)
-	if isSibling && both {
-		return x.Time == y.Time && bytes.Equal(x.Value, y.Value)
-	}
-	return !isSibling && !both && a == b
+	return reflect.DeepEqual(a, b)
 }
 
 // survivors asks the oracle, once for each question.

@@ -26,7 +26,7 @@ func OutcomeOf(err error) (Outcome, bool) {
 	switch {
 	case err == nil:
 		return Done, true
-	case errors.Is(err, client.ErrOutcomeUnknown), errors.Is(err, client.ErrUnavailable):
+	case errors.Is(err, client.ErrOutcomeUnknown), errors.Is(err, client.ErrUnavailable), errors.Is(err, client.ErrNotEnough):
 		return Unknown, true
 	case errors.Is(err, client.ErrUnreachable), errors.Is(err, client.ErrBusy):
 		return Refused, true

@@ -27,6 +27,8 @@ type LoadOptions struct {
 	// Prefix tells the sets and registers of this load from those of others.
 	// Counters have no prefix: they go on.
 	Prefix string
+	// Levels are those of the clients, in turn. Default: one.
+	Levels []client.Consistency
 	// Pause is the time between two writes of a client. Default: none.
 	Pause time.Duration
 }
@@ -52,8 +54,14 @@ func StartLoad(ctx context.Context, b *Book, o LoadOptions) (*Load, error) {
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("book: client %d: %w", i, err), l.End())
 		}
+		at := conn
+		if n := len(o.Levels); n > 0 {
+			if at, err = conn.At(o.Levels[i%n]); err != nil {
+				return nil, errors.Join(err, conn.Close(), l.End())
+			}
+		}
 		w := &writer{
-			load: l, options: o, id: i, client: conn, book: b, random: rand.New(rand.NewPCG(o.Seed, uint64(i))),
+			load: l, options: o, id: i, client: at, book: b, random: rand.New(rand.NewPCG(o.Seed, uint64(i))),
 		}
 		l.running.Go(func() {
 			defer conn.Close()

@@ -6,32 +6,31 @@ import (
 	"math/rand/v2"
 	"net"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"sync"
 )
 
-// Cluster is one member in each of several regions.
+// Cluster is one member in each of several regions, or more.
 type Cluster struct {
-	// Members are in the order of the regions.
+	// Members are in the order of the regions, and then of Add.
 	Members []*Member
+
+	program, dir string
+	flags        []string
 }
 
 // New lays out a cluster below dir, of members that run the given program with
 // flags on top of their own. Nothing is started.
 func New(program, dir string, regions []string, flags ...string) (*Cluster, error) {
-	c := &Cluster{}
 	// A secret of its own keeps it apart from a cluster that comes by one of
 	// its ports while a member is down.
 	flags = append([]string{"--secret", fmt.Sprintf("%016x", rand.Uint64())}, flags...)
+	c := &Cluster{program: program, dir: dir, flags: flags}
 	for _, region := range regions {
-		addresses, err := freeAddresses(3)
-		if err != nil {
+		if err := c.layOut(region, region); err != nil {
 			return nil, err
 		}
-		c.Members = append(c.Members, &Member{
-			Region: region, Data: filepath.Join(dir, region),
-			Client: addresses[0], Route: addresses[1], Gateway: addresses[2],
-			Peers: map[string]string{}, Flags: flags, program: program,
-		})
 	}
 	for _, m := range c.Members {
 		for _, other := range c.Members {
@@ -41,6 +40,39 @@ func New(program, dir string, regions []string, flags ...string) (*Cluster, erro
 		}
 	}
 	return c, nil
+}
+
+func (c *Cluster) layOut(region, name string) error {
+	addresses, err := freeAddresses(3)
+	if err != nil {
+		return err
+	}
+	c.Members = append(c.Members, &Member{
+		Name: name, Region: region, Data: filepath.Join(c.dir, name),
+		Client: addresses[0], Route: addresses[1], Gateway: addresses[2],
+		Peers: map[string]string{}, Flags: c.flags, program: c.program,
+	})
+	return nil
+}
+
+// Add lays out one more member of a region, which joins the first one there that
+// is still in the cluster and reaches other regions as that does.
+func (c *Cluster) Add(region, name string) (*Member, error) {
+	i := slices.IndexFunc(c.Members, func(m *Member) bool { return m.Region == region })
+	if i < 0 {
+		return nil, fmt.Errorf("cluster: there is no member in %s to join", region)
+	}
+	if err := c.layOut(region, name); err != nil {
+		return nil, err
+	}
+	m := c.Members[len(c.Members)-1]
+	m.Join, m.Peers = c.Members[i].Route, c.Members[i].Peers
+	return m, nil
+}
+
+// Remove takes a member that does not run out of the cluster.
+func (c *Cluster) Remove(m *Member) {
+	c.Members = slices.DeleteFunc(c.Members, func(o *Member) bool { return o == m })
 }
 
 // Spread returns the servers of n clients, which begin in all regions in turn.
@@ -73,23 +105,34 @@ const (
 	highestPort = 32_000
 )
 
-// freeAddresses returns addresses where nobody listens now.
+// drawn are the ports that this process has given to members, which may not
+// listen yet, or not now.
+var drawn = struct {
+	sync.Mutex
+	ports map[int]bool
+}{ports: map[int]bool{}}
+
+// freeAddresses returns addresses where nobody listens now, and which no member
+// of this process was given.
 func freeAddresses(n int) ([]string, error) {
+	drawn.Lock()
+	defer drawn.Unlock()
 	var addresses []string
-	var listeners []net.Listener // open until all are found, so that they differ
-	defer func() {
-		for _, l := range listeners {
-			_ = l.Close()
-		}
-	}()
 	for range 100 {
 		port := lowestPort + rand.IntN(highestPort-lowestPort)
+		if drawn.ports[port] {
+			continue
+		}
 		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		if err != nil {
 			continue
 		}
-		listeners = append(listeners, l)
-		if addresses = append(addresses, l.Addr().String()); len(addresses) == n {
+		address := l.Addr().String()
+		if err := l.Close(); err != nil {
+			return nil, err
+		}
+		drawn.ports[port] = true
+		if addresses = append(addresses, address); len(addresses) == n {
 			return addresses, nil
 		}
 	}

@@ -20,8 +20,8 @@ const askPause = 20 * time.Millisecond
 // Member is one crdtd, running or not, and what it is started with. Its
 // methods must not be called concurrently, but for Connect and Log.
 type Member struct {
-	// Region is the name of its region, and its own.
-	Region string
+	// Name is its own, and Region that of its region.
+	Name, Region string
 	// Data is its data directory.
 	Data string
 	// Client, Route and Gateway are where it listens.
@@ -30,6 +30,8 @@ type Member struct {
 	// tells others, its own if empty.
 	Peers     map[string]string
 	Advertise string
+	// Join is the route address of a member that it joins, if there is one.
+	Join string
 	// Flags come on top.
 	Flags []string
 
@@ -48,14 +50,17 @@ type process struct {
 // Start starts the process.
 func (m *Member) Start() error {
 	if m.process != nil {
-		return fmt.Errorf("cluster: %s runs already", m.Region)
+		return fmt.Errorf("cluster: %s runs already", m.Name)
 	}
 	args := []string{
-		"--region", m.Region, "--data", m.Data,
+		"--region", m.Region, "--name", m.Name, "--data", m.Data,
 		"--listen", m.Client, "--listen-route", m.Route, "--listen-gateway", m.Gateway,
 	}
 	for region, gateway := range m.Peers {
 		args = append(args, "--peer", region+"="+gateway)
+	}
+	if m.Join != "" {
+		args = append(args, "--join", m.Join)
 	}
 	if m.Advertise != "" {
 		args = append(args, "--gateway-advertise", m.Advertise)
@@ -95,7 +100,7 @@ func (m *Member) Ready(ctx context.Context) error {
 		select {
 		case <-time.After(askPause):
 		case <-ctx.Done():
-			return fmt.Errorf("cluster: %s is not ready: %w: %w", m.Region, context.Cause(ctx), err)
+			return fmt.Errorf("cluster: %s is not ready: %w: %w", m.Name, context.Cause(ctx), err)
 		}
 	}
 }
@@ -106,7 +111,7 @@ func (m *Member) ask(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = c.Status(ctx, m.Region, false)
+	_, err = c.Status(ctx, m.Name, false)
 	return errors.Join(err, c.Close())
 }
 
@@ -125,7 +130,7 @@ func (m *Member) Kill() error {
 	<-m.process.ended
 	m.process = nil
 	if err != nil {
-		return fmt.Errorf("cluster: killing %s: %w", m.Region, err)
+		return fmt.Errorf("cluster: killing %s: %w", m.Name, err)
 	}
 	return nil
 }
@@ -141,20 +146,20 @@ func (m *Member) Stop(ctx context.Context) error {
 	case <-p.ended:
 		m.process = nil
 		if p.err != nil {
-			return fmt.Errorf("cluster: %s was told to stop: %w", m.Region, p.err)
+			return fmt.Errorf("cluster: %s was told to stop: %w", m.Name, p.err)
 		}
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("cluster: %s was told to stop: %w", m.Region, ctx.Err())
+		return fmt.Errorf("cluster: %s was told to stop: %w", m.Name, ctx.Err())
 	}
 }
 
 func (m *Member) signal(s syscall.Signal) error {
 	if m.process == nil {
-		return fmt.Errorf("cluster: %s does not run", m.Region)
+		return fmt.Errorf("cluster: %s does not run", m.Name)
 	}
 	if err := m.process.command.Process.Signal(s); err != nil {
-		return fmt.Errorf("cluster: %s: %w", m.Region, err)
+		return fmt.Errorf("cluster: %s: %w", m.Name, err)
 	}
 	return nil
 }

@@ -101,17 +101,16 @@ func (c *cluster) close() error {
 }
 
 // invite says how to play with the cluster and waits for the end.
-func (c *cluster) invite(ctx context.Context, out io.Writer) {
+func (c *cluster) invite(ctx context.Context, out io.Writer, command string) {
 	fmt.Fprintf(out, "\nThe cluster stays up until you press Ctrl-C. In another terminal, for example:\n\n")
 	for _, region := range regions {
-		fmt.Fprintf(out, "  crdtctl --server %s counter get hits       # region %s\n",
-			c.servers[region].Addresses().Client, region)
+		fmt.Fprintf(out, "  %s --server %s counter get hits       # region %s\n", command, c.servers[region].Addresses().Client, region)
 	}
 	eu, us := c.servers["eu"].Addresses().Client, c.servers["us"].Addresses().Client
-	fmt.Fprintf(out, "  crdtctl --server %s counter incr hits 5\n", eu)
-	fmt.Fprintf(out, "  crdtctl --server %s set add cart apple pear\n", eu)
-	fmt.Fprintf(out, "  crdtctl --server %s set members cart\n", us)
-	fmt.Fprintf(out, "  crdtctl --server %s status\n", us)
-	fmt.Fprintf(out, "  crdtctl --server %s verify\n", us)
+	for _, line := range [][2]string{
+		{eu, "counter incr hits 5"}, {eu, "set add cart apple pear"}, {us, "set members cart"}, {us, "status"}, {us, "verify"},
+	} {
+		fmt.Fprintf(out, "  %s --server %s %s\n", command, line[0], line[1])
+	}
 	<-ctx.Done()
 }

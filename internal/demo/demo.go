@@ -9,6 +9,7 @@ import (
 	"iter"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/atolldb/atoll/client"
@@ -28,6 +29,8 @@ var (
 	// ErrMismatch says that a region does not hold what the input says, or
 	// that the regions do not agree.
 	ErrMismatch = errors.New("the regions do not hold what the input says")
+	// errUnseen says that what people are to see cannot be written.
+	errUnseen = errors.New("the output cannot be written")
 )
 
 // Options configures Run.
@@ -46,8 +49,10 @@ type Options struct {
 	// Dir takes the data directories and must be empty. Default: a temporary
 	// one, removed at the end.
 	Dir string
-	// Keep leaves the cluster up until the context ends.
-	Keep bool
+	// Keep leaves the cluster up until the context ends, and says how to use it
+	// with a Command that is crdtctl. Default crdtctl.
+	Keep    bool
+	Command string
 	// Patience bounds the wait for convergence. Default 60 s.
 	Patience time.Duration
 	// Out takes what people see; Terminal says that it can be redrawn.
@@ -65,7 +70,7 @@ func (o Options) withDefaults() (Options, error) {
 	o.Patience = cmp.Or(o.Patience, time.Minute)
 	switch {
 	case o.Cut != "none" && !slices.Contains(regions, o.Cut):
-		return o, fmt.Errorf("%w: there is no region %q to cut off; it is one of %v or none", ErrOptions, o.Cut, regions)
+		return o, fmt.Errorf("%w: there is no region %q to cut off; it takes %s or none", ErrOptions, o.Cut, strings.Join(regions, ", "))
 	case o.CutAt < 0 || o.CutAt > o.HealAt || o.HealAt > 100:
 		return o, fmt.Errorf("%w: cut at %d%% and heal at %d%%; it takes 0 <= cut <= heal <= 100", ErrOptions, o.CutAt, o.HealAt)
 	case o.Hits < 1 || o.Clients < 1 || o.Clients > MaxClients:
@@ -92,7 +97,14 @@ func (o Options) hits() iter.Seq2[traffic.Hit, error] {
 			return
 		}
 		defer log.Close()
-		log.Hits()(yield)
+		for hit, err := range log.Hits() {
+			if err != nil && !errors.Is(err, traffic.ErrSyntax) {
+				err = fmt.Errorf("%w: %w", ErrOptions, err)
+			}
+			if !yield(hit, err) {
+				return
+			}
+		}
 	}
 }
 
@@ -128,12 +140,27 @@ func (o Options) truth() (*input, error) {
 }
 
 // Run runs the demo. It returns nil only if every region ends with exactly
-// what the input says.
+// what the input says, and if that could be shown: where there is no JSON, an
+// error of Out ends it.
 func Run(ctx context.Context, o Options) error {
 	o, err := o.withDefaults()
 	if err != nil {
 		return err
 	}
+	if o.JSON != nil {
+		return o.run(ctx)
+	}
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	o.Out = &watched{Writer: o.Out, failed: func(err error) { end(fmt.Errorf("%w: %w", errUnseen, err)) }}
+	err = o.run(ctx)
+	if cause := context.Cause(ctx); errors.Is(cause, errUnseen) {
+		return cause
+	}
+	return err
+}
+
+func (o Options) run(ctx context.Context) error {
 	truth, err := o.truth()
 	if err != nil {
 		return err
@@ -177,7 +204,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	screen.proof(report, took)
 	if o.Keep {
-		c.invite(ctx, o.Out)
+		c.invite(ctx, o.Out, cmp.Or(o.Command, "crdtctl"))
 	}
 	return nil
 }

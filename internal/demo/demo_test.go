@@ -1,6 +1,8 @@
 package demo
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"os"
@@ -102,6 +104,14 @@ func TestOptionsThatCannotBeUsed(t *testing.T) {
 	if err := os.WriteFile(empty, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	short := filepath.Join(t.TempDir(), "short.log.gz")
+	var packed bytes.Buffer
+	w := gzip.NewWriter(&packed)
+	_, _ = w.Write([]byte(strings.Repeat(`192.0.2.1 - - [17/May/2015:10:05:03 +0000] "GET /a HTTP/1.1" 200 1`+"\n", 9)))
+	_ = w.Close()
+	if err := os.WriteFile(short, packed.Bytes()[:packed.Len()-9], 0o600); err != nil {
+		t.Fatal(err)
+	}
 	nonsense := filepath.Join(t.TempDir(), "nonsense.log")
 	if err := os.WriteFile(nonsense, []byte("\n"+strings.Repeat("nonsense\n", 3)), 0o600); err != nil {
 		t.Fatal(err)
@@ -116,6 +126,7 @@ func TestOptionsThatCannotBeUsed(t *testing.T) {
 		"a log of no lines": func(o *Options) { o.Log = filepath.Join(full, "missing") },
 		"a directory":       func(o *Options) { o.Log = full },
 		"a log of nonsense": func(o *Options) { o.Log = nonsense },
+		"a log cut short":   func(o *Options) { o.Log = short },
 	} {
 		var out strings.Builder
 		o := small(&out)
@@ -151,5 +162,39 @@ func TestLinesThatCannotBeReadAreSkipped(t *testing.T) {
 	}
 	if !strings.Contains(program.String(), `"skipped_lines":3,"input":{"hits":2,"visitors":2,`) {
 		t.Errorf("JSON: %s", &program)
+	}
+}
+
+// full is a disk that is full after some lines.
+type full struct{ lines int }
+
+var errFull = errors.New("full")
+
+func (f *full) Write(p []byte) (int, error) {
+	if f.lines--; f.lines < 0 {
+		return 0, errFull
+	}
+	return len(p), nil
+}
+
+// A proof that nobody saw is none, and what is left of it is removed. Programs
+// have theirs in JSON.
+func TestNobodySees(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	for _, lines := range []int{0, 2} {
+		o := small(nil)
+		o.Out = &full{lines}
+		if err := Run(t.Context(), o); !errors.Is(err, errFull) {
+			t.Errorf("after %d lines: %v", lines, err)
+		}
+	}
+	var program strings.Builder
+	o := small(nil)
+	o.Out, o.JSON = &full{}, &program
+	if err := Run(t.Context(), o); err != nil || !strings.Contains(program.String(), `"converged":true`) {
+		t.Errorf("%v, %s", err, &program)
+	}
+	if left, err := os.ReadDir(os.TempDir()); len(left) > 0 || err != nil {
+		t.Errorf("left: %v, %v", left, err)
 	}
 }

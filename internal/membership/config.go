@@ -23,7 +23,8 @@ type Config struct {
 	Patience time.Duration
 }
 
-func (c Config) withDefaults() Config {
+// WithDefaults returns the configuration with a default in place of each zero.
+func (c Config) WithDefaults() Config {
 	c.Interval = cmp.Or(c.Interval, 250*time.Millisecond)
 	c.Phi = cmp.Or(c.Phi, 8)
 	c.Slack = cmp.Or(c.Slack, 150*time.Millisecond)
@@ -34,7 +35,7 @@ func (c Config) withDefaults() Config {
 // Validate says what is wrong with a configuration; zero values stand for the
 // defaults.
 func (c Config) Validate() error {
-	switch d := c.withDefaults(); {
+	switch d := c.WithDefaults(); {
 	case d.Interval < 10*time.Millisecond || d.Interval > time.Minute:
 		return fmt.Errorf("membership: an interval of %v between heartbeats; it takes 10ms to 1m", d.Interval)
 	case !(d.Phi >= 1 && d.Phi <= 100): // NaN, too
@@ -42,7 +43,7 @@ func (c Config) Validate() error {
 	case d.Slack < 0:
 		return fmt.Errorf("membership: a slack of %v; it takes 0 or more", d.Slack)
 	case d.Patience < d.Interval:
-		return fmt.Errorf("membership: a patience of %v; it takes an interval at least, which is %v", d.Patience, d.Interval)
+		return fmt.Errorf("membership: a member down after %v; it takes an interval of heartbeats at least, which is %v", d.Patience, d.Interval)
 	}
 	return nil
 }

@@ -77,7 +77,7 @@ type member struct {
 // New returns an observer that knows nobody but itself. The configuration must
 // be valid.
 func New(self string, c Config) *Detector {
-	return &Detector{config: c.withDefaults(), self: self, members: map[string]*member{}}
+	return &Detector{config: c.WithDefaults(), self: self, members: map[string]*member{}}
 }
 
 // Expect has the detector observe a member that may never have been heard: it

@@ -24,7 +24,7 @@ func TestTail(t *testing.T) {
 // Phi follows the rhythm: a silence that is suspicious of a regular member is
 // not of an irregular one.
 func TestPhi(t *testing.T) {
-	c := Config{}.withDefaults()
+	c := Config{}.WithDefaults()
 	regular, irregular := &history{}, &history{}
 	now := time.Unix(1e9, 0)
 	for i := range 3 * samples {

@@ -90,7 +90,7 @@ func TestBreaks(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 			defer cancel()
-			run := exec.CommandContext(ctx, binary, "-test.run=^TestSeeds$", fmt.Sprint("-seeds=", b.within))
+			run := exec.CommandContext(ctx, binary, "-test.run=^TestSeeds$", fmt.Sprint("-seeds=", b.within), fmt.Sprint("-rot=", b.rot), "-placed=0")
 			run.Env = append(os.Environ(), "ATOLL_BREAK="+b.name)
 			began := time.Now()
 			out, err := run.CombinedOutput()

@@ -5,6 +5,7 @@ type breakage struct {
 	name, rule string
 	within     uint64  // seeds in which the simulator finds it; above 100 only with -deep
 	patches    []patch // broken("name") is true in the build that has this break on
+	rot        uint64  // one of so many seeds has bit rot; 0: none
 }
 
 // patch replaces a text that occurs once in a file.
@@ -15,13 +16,15 @@ const (
 	entry   = "crdt/entry.go"
 	counter = "crdt/counter.go"
 	draft   = "crdt/draft.go"
+
+	operation = "crdt/operation.go"
 )
 
 // breaks are the breaks that the simulator must find.
 var breaks = []breakage{
 	{"deps", "an event waits for its dependencies", 10, []patch{
 		{apply, `if v.Dominates(e.Deps) {`, `if v.Dominates(e.Deps) || broken("deps") {`},
-	}},
+	}, 0},
 	{"deps-taken", "it waits for all of them, not only for what it takes away", 60, []patch{
 		{apply, `	for _, c := range e.Changes {
 		if !h.At(`, `	if broken("deps-taken") {
@@ -48,29 +51,29 @@ var breaks = []breakage{
 }
 
 // Ready returns nil`},
-	}},
+	}, 0},
 	{"deps-ahead", "dependencies hold what a range ahead has heard", 60, []patch{
 		{draft, `e.Deps.Join(d.heard.At(at))`, `if !broken("deps-ahead") {
 				e.Deps.Join(d.heard.At(at))
 			}`},
-	}},
+	}, 0},
 	{"gap", "an event waits for its actor's previous one", 10, []patch{
 		{apply, `case e.Dot.Seq > have+1:`, `case e.Dot.Seq > have+1 && !broken("gap"):`},
-	}},
+	}, 0},
 	{"put-heard", "a put of what was heard and is gone stays gone", 60, []patch{
 		{entry, `if heard.Covers(e.Dot) {`, `if heard.Covers(e.Dot) && !broken("put-heard") {`},
-	}},
+	}, 0},
 	{"put-overwrites", "a put joins the payload that is there", 20, []patch{
 		{entry, `e.Payload = es[i].Payload.join(e.Payload)`, `if !broken("put-overwrites") {
 			e.Payload = es[i].Payload.join(e.Payload)
 		}`},
-	}},
+	}, 0},
 	{"pull-inserts", "a pull leaves out what was heard here and is gone", 20, []patch{
 		{entry, `if !mineHeard.Covers(theirs[0].Dot) {`, `if broken("pull-inserts") || !mineHeard.Covers(theirs[0].Dot) {`},
-	}},
+	}, 0},
 	{"pull-keeps", "a pull removes what the peer has heard and removed", 20, []patch{
 		{entry, `if !theirsHeard.Covers(mine[0].Dot) {`, `if broken("pull-keeps") || !theirsHeard.Covers(mine[0].Dot) {`},
-	}},
+	}, 0},
 	{"pull-overwrites", "a pull joins the payloads that both have", 60, []patch{
 		{entry, `out = append(out, Entry{mine[0].Dot, mine[0].Payload.join(theirs[0].Payload)})`,
 			`if joined := mine[0].Payload.join(theirs[0].Payload); broken("pull-overwrites") {
@@ -78,26 +81,26 @@ var breaks = []breakage{
 			} else {
 				out = append(out, Entry{mine[0].Dot, joined})
 			}`},
-	}},
+	}, 0},
 	{"pull-early", "only the range that was joined has heard what the peer had", 10, []patch{
 		{apply, `h.Join(lo, hi, theirsHeard)`, `if broken("pull-early") {
 		lo, hi = "", End
 	}
 	h.Join(lo, hi, theirsHeard)`},
-	}},
+	}, 0},
 	{"pull-deaf", "a range that was joined has heard what the peer had", 10, []patch{
 		{apply, `h.Join(lo, hi, theirsHeard)`, `if !broken("pull-deaf") {
 		h.Join(lo, hi, theirsHeard)
 	}`},
-	}},
+	}, 0},
 	{"equal-deaf", "a range that is equal has heard what the peer had", 60, []patch{
 		{"replica/pull.go", `c.heard.Join(p.Lo, p.Hi, p.Heard)`, `if !broken("equal-deaf") {
 			c.heard.Join(p.Lo, p.Hi, p.Heard)
 		}`},
-	}},
+	}, 0},
 	{"equal-stale", "whether a range is equal is asked in the step that joins", 1500, []patch{
 		{"replica/pull.go", `case own == theirs:`, `case own == theirs || !p.Complete && broken("equal-stale"):`},
-	}},
+	}, 0},
 	{"heard-on-disk", "what ranges ahead have heard is on disk", 20, []patch{
 		{"replica/shard.go", `heard.AppendTo(b)`, `func() []byte {
 		if broken("heard-on-disk") {
@@ -105,13 +108,13 @@ var breaks = []breakage{
 		}
 		return heard.AppendTo(b)
 	}()`},
-	}},
+	}, 0},
 	{"answer-least", "a peer answers what the range has heard, not what all have", 60, []patch{
 		{"replica/source.go", `return s.heard.Over(lo, hi)`, `if broken("answer-least") {
 		return []crdt.Span{{Start: lo, Vector: s.heard.Vector()}}
 	}
 	return s.heard.Over(lo, hi)`},
-	}},
+	}, 0},
 	{"ack-early", "a write is acknowledged when it is on disk", 10, []patch{
 		{"replica/group.go", `	var err error
 	if len(l.batch.Writes()) > 0 {`, `	for _, c := range g.order {
@@ -126,16 +129,16 @@ var breaks = []breakage{
 	}
 	var err error
 	if len(l.batch.Writes()) > 0 {`},
-	}},
+	}, 0},
 	{"reuse-volatile", "a copy that may have lost commits goes on under a new actor", 20, []patch{
 		{"replica/identity.go", `if found.Volatile || mine.Volatile || moved {`, `if (found.Volatile || mine.Volatile || moved) && !broken("reuse-volatile") {`},
-	}},
-	{"reuse-reverted", "a copy of which peers know more than itself becomes somebody new", 60, []patch{
+	}, 0},
+	{"reuse-reverted", "a copy of which peers know more than itself becomes somebody new", 100, []patch{
 		{"replica/group.go", `if c.actor == 0 || d.Actor != c.actor {`, `if c.actor == 0 || d.Actor != c.actor || broken("reuse-reverted") {`},
-	}},
+	}, 0},
 	{"collect-foreign", "only its owner removes a dead contribution", 60, []patch{
 		{counter, `return ok && e.Dot.Actor == actor && c.Dead()`, `return ok && (e.Dot.Actor == actor || broken("collect-foreign")) && c.Dead()`},
-	}},
+	}, 0},
 	{"clear-counters", "a counter that is deleted is reset, not cleared", 10, []patch{
 		{draft, `case o.Type == TypeCounter:
 		return d.ResetCounter(o.Key)
@@ -143,10 +146,10 @@ var breaks = []breakage{
 		return d.ResetCounter(o.Key)
 	case`},
 		{entry, `return !contribution && upTo.Covers(e.Dot)`, `return (!contribution || broken("clear-counters")) && upTo.Covers(e.Dot)`},
-	}},
+	}, 0},
 	{"clear-concurrent", "a clear leaves concurrent adds", 20, []patch{
 		{apply, `fields.SetField(at, es.cleared(c.UpTo))`, `fields.SetField(at, es.without(func(e Entry) bool { return broken("clear-concurrent") || takenByClear(e, c.UpTo) }))`},
-	}},
+	}, 0},
 	{"clear-beyond", "a clear reaches no further than what all ranges have heard", 60, []patch{
 		{draft, `upTo := d.heard.Vector().Clone()
 	lo, hi := o.Range()`, `upTo := d.heard.Vector().Clone()
@@ -156,7 +159,7 @@ var breaks = []breakage{
 			upTo.Join(span.Vector)
 		}
 	}`},
-	}},
+	}, 0},
 	{"group-blind", "a removal takes what its own group has added", 10, []patch{
 		{draft, `	d.set(f, nil)
 	return true, nil`, `	if broken("group-blind") && f.now[0].Dot == d.dot {
@@ -164,45 +167,127 @@ var breaks = []breakage{
 	}
 	d.set(f, nil)
 	return true, nil`},
-	}},
+	}, 0},
 	{"reset-total", "a reset takes what it saw, not what will come", 60, []patch{
-		{counter, `c.ResetN, c.ResetTotal = c.N, c.Total`, `c.ResetN, c.ResetTotal = c.N, c.Total
+		{counter, `c.ResetN, c.ResetTotal, c.Corrections = c.N, c.Total, nil`, `c.ResetN, c.ResetTotal, c.Corrections = c.N, c.Total, nil
 		if broken("reset-total") {
 			c.Total, c.ResetTotal = 0, 0
 		}`},
-	}},
+	}, 0},
 	{"register-time", "a write is later than all that its writer saw", 20, []patch{
 		{"crdt/register.go", `if s, ok := e.Payload.(Sibling); ok && s.Time >= now {`, `if s, ok := e.Payload.(Sibling); ok && s.Time >= now && !broken("register-time") {`},
-	}},
+	}, 0},
 	{"session-waits", "an answer shows what its session has seen", 20, []patch{
 		{"replica/replica.go", `if err := r.await(ctx, s, request); err != nil {`, `if err := r.await(ctx, s, request); err != nil && !broken("session-waits") {`},
-	}},
+	}, 0},
 	{"session-told", "an answer says all that it shows", 10, []patch{
 		{"replica/session.go", `	eachSpan(heard, request, v.Join)
 	return v`, `	if !broken("session-told") {
 		eachSpan(heard, request, v.Join)
 	}
 	return v`},
-	}},
+	}, 0},
 	{"root-stale", "the root changes with the entries", 10, []patch{
 		{"replica/change.go", `c.root = c.root.Sub(d.went).Add(d.came)`, `if !broken("root-stale") || d.went.Count == 0 {
 			c.root = c.root.Sub(d.went).Add(d.came)
 		}`},
-	}},
+	}, 0},
 	{"leaf-stale", "the digest of a leaf changes with its entries", 20, []patch{
 		{"replica/change.go", `digest = digest.Sub(d.went).Add(d.came); digest`, `digest = digest.Sub(d.went).Add(d.came); broken("leaf-stale") && d.went.Count > 0 {
 			continue
 		} else if digest`},
-	}},
+	}, 0},
 	{"header-stale", "the number of live fields changes with the entries", 20, []patch{
 		{"replica/change.go", `live[id.Object] += change`, `if !broken("header-stale") || change > 0 {
 				live[id.Object] += change
 			}`},
-	}},
+	}, 0},
 	{"log-end", "where the log ends, a walk begins", 30, []patch{
-		{"antientropy/planner.go", `a.walk = o.LogEnded`, `a.walk = o.LogEnded && !broken("log-end")`},
-	}},
+		{"antientropy/planner.go", `a.walk = e.LogEnded`, `a.walk = e.LogEnded && !broken("log-end")`},
+	}, 0},
 	{"walk-near", "periodic walks go to far peers, too", 200, []patch{
 		{"antientropy/planner.go", `kind == WalkPeriodic && p.walkedEarlier(now, a, shard)`, `kind == WalkPeriodic && !broken("walk-near") && p.walkedEarlier(now, a, shard)`},
-	}},
+	}, 0},
+	{"quorum-write", "a write at quorum is acknowledged when a quorum has it", 60, []patch{
+		{"replica/consistency.go", `	if _, _, err := r.gather(ctx, s, level, request, answer.GetVector()); err != nil {`, `	if broken("quorum-write") {
+		return answer, nil
+	}
+	if _, _, err := r.gather(ctx, s, level, request, answer.GetVector()); err != nil {`},
+	}, 0},
+	{"quorum-read", "a read at quorum asks a quorum", 60, []patch{
+		{"replica/consistency.go", `		if err := joinEncoded(seen, local.GetAfter()); err != nil {`, `		if broken("quorum-read") {
+			seen = crdt.VersionVector{}
+		}
+		if err := joinEncoded(seen, local.GetAfter()); err != nil {`},
+	}, 0},
+	{"quorum-few", "a quorum is more than half", 60, []patch{
+		{"replica/consistency.go", `func majority(owners []string) int { return len(owners)/2 + 1 }`, `func majority(owners []string) int {
+	if broken("quorum-few") {
+		return (len(owners) + 1) / 2
+	}
+	return len(owners)/2 + 1
+}`},
+	}, 0},
+	{"quorum-heard", "an owner answers when it has heard what it is asked about", 60, []patch{
+		{"replica/consistency.go", `	request := &pb.Request{After: h.GetVector()}`, `	request := &pb.Request{After: h.GetVector()}
+	if broken("quorum-heard") {
+		request.After = nil
+	}`},
+	}, 0},
+	{"rot-heard", "a damaged leaf that was replaced has heard what its replacement had", 30, []patch{
+		{"replica/forget.go", `c.heard.Forget(p.Lo, p.Hi)`, `if !broken("rot-heard") {
+		c.heard.Forget(p.Lo, p.Hi)
+	}`},
+	}, 1},
+	{"seal-unread", "the checksum of a field is compared when it is read for a change", 60, []patch{
+		{"replica/change.go", `es, err := readField(c.group.snap, c.shard.index, at)`, `es, err := readField(c.group.snap, c.shard.index, at)
+	if broken("seal-unread") && errors.Is(err, store.ErrCorrupt) {
+		es, err = readUnsealed(c.group.snap, c.shard.index, at)
+	}`},
+		{"replica/change.go", `// readField returns`, `func readUnsealed(snap store.Snapshot, shard int, at crdt.Position) (crdt.Entries, error) {
+	value, err := snap.Get(entryKey(shard, at))
+	if err != nil {
+		return nil, err
+	}
+	id, err := at.FieldID()
+	if err != nil {
+		return nil, err
+	}
+	return crdt.DecodeEntries(id.Type, value[:len(value)-sealBytes])
+}
+
+// readField returns`},
+	}, 1},
+	{"rot-built", "nothing is built on entries that were never heard of", 30, []patch{
+		{"replica/change.go", `if !heard.Covers(last) {`, `if !heard.Covers(last) && !broken("rot-built") {`},
+	}, 1},
+	{"once-record", "what was counted under an id is recorded in the same event", 10, []patch{
+		{operation, `	d.set(records, records.now.with(Entry{d.dot, record}))
+	return value, nil`, `	if !broken("once-record") {
+		d.set(records, records.now.with(Entry{d.dot, record}))
+	}
+	return value, nil`},
+	}, 0},
+	{"once-again", "what is taken back is taken back in the event that removes its record", 20, []patch{
+		{operation, `	d.set(records, records.now.without(func(e Entry) bool { return e.Dot == own.Dot }))`, `	if !broken("once-again") || d.dot.Seq%2 > 0 { // as if a crash came between
+		d.set(records, records.now.without(func(e Entry) bool { return e.Dot == own.Dot }))
+	}`},
+	}, 0},
+	{"once-first", "which of two stands depends on their dots, not on who hears first", 20, []patch{
+		{operation, `e.Dot != d.dot && stands {`, `e.Dot != d.dot && (stands || broken("once-first") && len(records) > 1) {`},
+		{"replica/operation.go", `slices.ContainsFunc(es[1:], func(e crdt.Entry) bool { return e.Dot.Actor == c.actor })`, `slices.ContainsFunc(es, func(e crdt.Entry) bool {
+		return e.Dot.Actor == c.actor && (e.Dot != es[0].Dot || broken("once-first"))
+	})`},
+	}, 0},
+	{"once-crash", "it is taken back in the batch that hears of the other", 60, []patch{
+		{"replica/group.go", `(len(c.dead) > 0 || c.hasSurplus())`, `(len(c.dead) > 0 || c.hasSurplus() && !broken("once-crash"))`},
+	}, 0},
+	{"once-correction", "a reset that has seen an increment, and not that it was taken back, is made up for", 60, []patch{
+		{"crdt/correction.go", `return k.From <= resetN && resetN < k.At`, `return k.From <= resetN && resetN < k.At && !broken("once-correction")`},
+	}, 0},
+	{"once-unsettled", "what may have to be taken back is kept in mind until the counter has heard", 30, []patch{
+		{"replica/group.go", `c.shard.unsettled = c.unsettled`, `if !broken("once-unsettled") {
+				c.shard.unsettled = c.unsettled
+			}`},
+	}, 0},
 }

@@ -15,11 +15,13 @@
 // # Map
 //
 //	Generate, Schedule, Step   what happens, as a list that can be read and cut
+//	AddRot, AddPlacement       bit rot; members, regions and owners that change
 //	Run, world                 plays a schedule on real replicas
 //	network, disk              the faulty ground they stand on
 //	record                     the oracle: every event, when its writer commits it
 //	effect                     what a set of events must leave in a field
 //	truth                      what the operations of clients must add up to
+//	once                       of those that are sent again under one id
 //	Shrink                     a failing schedule without what it can do without
 //
 // # The oracle

@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"bytes"
 	"cmp"
 	"fmt"
 	"slices"
@@ -18,6 +17,7 @@ type payload struct {
 	n, rn  uint64 // contribution: the owner's last update, and the last that was reset
 	total  int64
 	rtotal int64
+	fixed  string // what the owner has taken back, encoded: see corrections
 }
 
 func payloadOf(p crdt.Payload) payload {
@@ -25,7 +25,9 @@ func payloadOf(p crdt.Payload) payload {
 	case crdt.Sibling:
 		return payload{kind: 1, time: p.Time, value: string(p.Value)}
 	case crdt.Contribution:
-		return payload{kind: 2, n: p.N, total: p.Total, rn: p.ResetN, rtotal: p.ResetTotal}
+		return payload{kind: 2, n: p.N, total: p.Total, rn: p.ResetN, rtotal: p.ResetTotal, fixed: corrections(p.Corrections, p.ResetN)}
+	case crdt.Record:
+		return payload{kind: 3, n: p.Into, total: p.Amount}
 	}
 	return payload{}
 }
@@ -36,11 +38,12 @@ func (p payload) both(o payload) payload {
 		return p // written once
 	}
 	if o.n > p.n {
-		p.n, p.total = o.n, o.total
+		p.n, p.total, p.fixed = o.n, o.total, o.fixed
 	}
 	if o.rn > p.rn {
 		p.rn, p.rtotal = o.rn, o.rtotal
 	}
+	p.fixed = unseen(p.fixed, p.rn)
 	return p
 }
 
@@ -49,7 +52,9 @@ func (p payload) String() string {
 	case 1:
 		return fmt.Sprintf("%q@%d", p.value, p.time)
 	case 2:
-		return fmt.Sprintf("(%d,%d,%d,%d)", p.n, p.total, p.rn, p.rtotal)
+		return fmt.Sprintf("(%d,%d,%d,%d%s)", p.n, p.total, p.rn, p.rtotal, p.fixed)
+	case 3:
+		return fmt.Sprintf("[%d in %d]", p.total, p.n)
 	}
 	return "+"
 }
@@ -128,15 +133,11 @@ func (r *record) effect(f *field, heard crdt.VersionVector) entries {
 	return es
 }
 
-// decodeField returns what is stored in a field.
-func decodeField(t crdt.Type, value []byte) (entries, error) {
-	decoded, err := crdt.DecodeEntries(t, bytes.Clone(value))
-	if err != nil {
-		return nil, err
-	}
+// entriesOf returns what decoded entries say.
+func entriesOf(decoded crdt.Entries) entries {
 	es := entries{}
 	for _, e := range decoded {
 		es[e.Dot] = payloadOf(e.Payload)
 	}
-	return es, nil
+	return es
 }

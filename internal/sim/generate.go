@@ -76,8 +76,22 @@ func Generate(seed uint64) Schedule {
 	for n := g.IntN(16); n > 0 && g.style == crashing; n-- {
 		g.fault(g.oneOf(0, 0, 0, 3, 4, 12, 12, 12))
 	}
+	g.operations()
 	slices.SortStableFunc(g.schedule.Steps, func(a, b Step) int { return cmp.Compare(a.At, b.At) })
+	g.levels()
 	return g.schedule
+}
+
+// levels has some requests ask for a quorum: those that only read, or only
+// write, as a request that does both asks before it writes, and when a group
+// takes it could not be told then.
+func (g *generator) levels() {
+	c := chance(mix(g.schedule.Seed) + 2)
+	for i, s := range g.schedule.Steps {
+		if s.Kind == Ask && (reads(s.Operations) || writes(s.Operations)) && c.happens(300, uint64(i)) {
+			g.schedule.Steps[i].Level = pb.Consistency_QUORUM
+		}
+	}
 }
 
 // keysOf returns n keys that belong to a shard.

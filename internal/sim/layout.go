@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 
 	"github.com/atolldb/atoll/crdt"
 	"github.com/atolldb/atoll/internal/store"
@@ -14,7 +15,25 @@ import (
 // The oracle reads what the engine writes to disk, without the engine: the
 // layout is drawn in the package comment of replica.
 
-const sealBytes = 4 // a checksum, which the engine checks
+// sealBytes is the length of the checksum at the end of each value of a shard:
+// the CRC-32C of key and value.
+const sealBytes = 4
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func seal(key, value []byte) []byte {
+	sum := crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, value)
+	return binary.BigEndian.AppendUint32(bytes.Clone(value), sum)
+}
+
+// unseal returns the value that was sealed under a key.
+func unseal(key, sealed []byte) ([]byte, error) {
+	n := len(sealed) - sealBytes
+	if n < 0 || !bytes.Equal(seal(key, sealed[:n]), sealed) {
+		return nil, fmt.Errorf("%x is not what its checksum says", sealed)
+	}
+	return bytes.Clone(sealed[:n]), nil
+}
 
 // copyState is what one copy of a shard says of itself.
 type copyState struct {
@@ -91,6 +110,58 @@ func readState(snap store.Snapshot, shard int) (*copyState, error) {
 		return nil, err
 	}
 	return decodeState(value)
+}
+
+// derived is what follows from the entries of a shard, and is on disk as well.
+type derived struct {
+	leaves map[string]merkle.Digest // by the keys of their digests
+	live   map[crdt.Object]uint64   // fields
+}
+
+func newDerived() *derived {
+	return &derived{map[string]merkle.Digest{}, map[crdt.Object]uint64{}}
+}
+
+// leaf adds the digest of an entry to that of its leaf.
+func (d *derived) leaf(shard int, at crdt.Position, digest merkle.Digest) {
+	first := binary.BigEndian.Uint16([]byte(at))
+	key := string(binary.BigEndian.AppendUint16(shardKey('m', shard), first>>6))
+	d.leaves[key] = d.leaves[key].Add(digest)
+}
+
+// check compares the digests of leaves and the counts of fields on a disk with
+// what they should be.
+func (d *derived) check(snap store.Snapshot, shard int) error {
+	check := func(key, sealed []byte) error {
+		value, err := unseal(key, sealed)
+		if err != nil {
+			return fmt.Errorf("%q: %w", key, err)
+		}
+		_, _, rest := splitKey(key)
+		switch {
+		case key[0] == 'm':
+			if want := d.leaves[string(key)]; !bytes.Equal(value, want.AppendTo(nil)) {
+				return fmt.Errorf("the digest at %q is %x, its entries come to %v", key, value, want)
+			}
+			delete(d.leaves, string(key))
+		case len(rest) > 0:
+			o := crdt.Object{Key: string(rest[:len(rest)-1]), Type: crdt.Type(rest[len(rest)-1])}
+			if want := d.live[o]; !bytes.Equal(value, binary.AppendUvarint(nil, want)) {
+				return fmt.Errorf("the header of %s is %x, it has %d fields", o, value, want)
+			}
+			delete(d.live, o)
+		}
+		return nil
+	}
+	for _, kind := range []byte("hm") {
+		if err := snap.Scan(shardKey(kind, shard), shardKey(kind, shard+1), check); err != nil {
+			return err
+		}
+	}
+	if len(d.leaves) > 0 || len(d.live) > 0 {
+		return fmt.Errorf("%d leaves have no digest, %d objects have no header", len(d.leaves), len(d.live))
+	}
+	return nil
 }
 
 // decodeLogged returns the event in a value of the log, and its bytes.

@@ -34,7 +34,6 @@ type network struct {
 	qualities map[way]quality
 	ordinary  quality
 	cuts      map[way]bool
-	repeats   map[uint64]uint64 // how often the same was sent the same way
 	last      map[way]time.Time // arrival of the last publication in order
 	hash      uint64            // of all arrivals
 	tally     tally
@@ -46,7 +45,7 @@ type tally struct{ sent, lost, twice, late int }
 func newNetwork(c chance, ordinary quality) *network {
 	return &network{
 		chance: c, maxInFlight: 1024, ordinary: ordinary, qualities: map[way]quality{},
-		cuts: map[way]bool{}, repeats: map[uint64]uint64{}, last: map[way]time.Time{},
+		cuts: map[way]bool{}, last: map[way]time.Time{},
 	}
 }
 
@@ -113,12 +112,13 @@ func (n *network) quality(w way) quality {
 }
 
 // send brings a message to another end, or loses it. Publications keep their
-// order but for those that are late. n.mu is held.
+// order but for those that are late. What happens to a message depends on what
+// it is and when it is sent: the same twice at one moment fares the same twice,
+// whichever of two goroutines is the first. n.mu is held.
 func (n *network) send(from, to *end, m transport.Message, publication bool, arrive func()) {
 	w := way{from.name, to.name}
 	key := n.chance.draw(text(w.from), text(w.to), text(m.Subject), text(m.Data))
-	n.repeats[key]++
-	c := chance(mix(key + n.repeats[key]))
+	c := chance(n.chance.draw(key, uint64(time.Now().UnixNano())))
 	q := n.quality(w)
 	if from == to {
 		q = quality{}
@@ -362,8 +362,7 @@ func (n *network) choose(from *end, m transport.Message) []*service {
 		if len(near) == 0 {
 			near = groups[group]
 		}
-		chosen = append(chosen, near[n.chance.draw(text(from.name), text(m.Data), text(group), n.repeats[text(m.Data)])%uint64(len(near))])
-		n.repeats[text(m.Data)]++
+		chosen = append(chosen, near[n.chance.draw(text(from.name), text(m.Data), text(group), uint64(time.Now().UnixNano()))%uint64(len(near))])
 	}
 	return chosen
 }

@@ -33,6 +33,8 @@ type event struct {
 	heard  *copyState // of the writer, right after
 	// lost says that a crash or a wipe may have taken the last copy.
 	lost bool
+	// onRot says that its writer's copy had rotted somewhere.
+	onRot bool
 }
 
 // saw says whether the writer of e had heard another event at a position.
@@ -124,7 +126,7 @@ func (r *record) check(snap store.Snapshot, shard int, state *copyState) error {
 			}
 		}
 	}
-	stored := map[crdt.FieldID]entries{}
+	stored, derived := map[crdt.FieldID]entries{}, newDerived()
 	var root merkle.Digest
 	prefix := shardKey('e', shard)
 	err := snap.Scan(prefix, shardKey('e', shard+1), func(key, value []byte) error {
@@ -133,17 +135,27 @@ func (r *record) check(snap store.Snapshot, shard int, state *copyState) error {
 		if err != nil {
 			return err
 		}
-		if stored[id], err = decodeField(id.Type, value); err != nil {
-			return err
+		if value, err = unseal(key, value); err != nil {
+			return fmt.Errorf("%s %.40q: %w", id.Object, id.Name, err)
 		}
-		root = root.Add(r.digest(at, id.Type, value))
-		return nil
+		decoded, err := crdt.DecodeEntries(id.Type, value)
+		for _, e := range decoded {
+			digest := r.hasher.Entry(string(at), e.AppendTo(nil))
+			root = root.Add(digest)
+			derived.leaf(shard, at, digest)
+		}
+		derived.live[id.Object]++
+		stored[id] = entriesOf(decoded)
+		return err
 	})
 	if err != nil {
 		return err
 	}
 	if root != state.root {
 		return fmt.Errorf("its root says %v, its entries come to %v", state.root, root)
+	}
+	if err := derived.check(snap, shard); err != nil {
+		return err
 	}
 	for _, f := range r.fields[shard] {
 		heard := state.at(f.at)
@@ -157,18 +169,6 @@ func (r *record) check(snap store.Snapshot, shard int, state *copyState) error {
 		return fmt.Errorf("%s %.40q holds %v, which nobody wrote", id.Object, id.Name, es)
 	}
 	return nil
-}
-
-func (r *record) digest(at crdt.Position, t crdt.Type, value []byte) merkle.Digest {
-	var sum merkle.Digest
-	decoded, err := crdt.DecodeEntries(t, bytes.Clone(value))
-	if err != nil {
-		return sum // shows where the field is compared
-	}
-	for _, e := range decoded {
-		sum = sum.Add(r.hasher.Entry(string(at), e.AppendTo(nil)))
-	}
-	return sum
 }
 
 func vectorText(v crdt.VersionVector) string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 
@@ -16,8 +17,12 @@ import (
 // request is a request that has reached a member.
 type request struct {
 	number     int // in the order of arrival
+	member     *member
 	shard      int
 	operations []*pb.Operation
+	id         string // of the operation, if it has one
+	formed     bool   // it came when all regions that were there at first had met
+	hinted     bool   // in place of owners that could not be reached
 	group      int    // of the member's loop that took it, or 0
 	begun      bool   // it is in a commit
 	event      *event // that holds its effect, once it is on disk
@@ -31,7 +36,7 @@ type watched struct {
 
 // Serve implements transport.Transport.
 func (t watched) Serve(pattern, group string, handle transport.Handler) (transport.Subscription, error) {
-	if pattern == transport.AllRequests(t.region) {
+	if isKind(pattern, "kv") || isKind(pattern, "fallback") {
 		handle = t.member.watch(handle)
 	}
 	return t.end.Serve(pattern, group, handle)
@@ -39,7 +44,7 @@ func (t watched) Serve(pattern, group string, handle transport.Handler) (transpo
 
 // Subscribe implements transport.Transport.
 func (t watched) Subscribe(pattern string, handle func(transport.Message)) (transport.Subscription, error) {
-	if pattern == transport.AllDeltas {
+	if isKind(pattern, "delta") {
 		receive := handle
 		handle = func(message transport.Message) {
 			if !t.member.isHeld() {
@@ -61,7 +66,8 @@ func (m *member) watch(handle transport.Handler) transport.Handler {
 		if m.isHeld() {
 			return nil, errors.New("sim: put back, and not met anybody yet")
 		}
-		r := m.arrived(message, asked.GetOperations())
+		r := m.arrived(message, asked.GetOperations(), asked.GetOperation())
+		known := m.world.quorumKnows(r, asked.GetConsistency())
 		data, err := handle(ctx, message)
 		if err == nil {
 			err = proto.Unmarshal(data, &answered)
@@ -70,18 +76,23 @@ func (m *member) watch(handle transport.Handler) transport.Handler {
 			m.world.fail("%s answers with %v", m.Name, err)
 		}
 		m.answered(r, &answered)
-		m.checkSession(r, asked.GetAfter(), &answered)
+		m.checkSession(r, asked.GetAfter(), asked.GetConsistency(), &answered)
+		m.checkQuorum(r, asked.GetConsistency(), known, &answered)
 		return data, err
 	}
 }
 
-func (m *member) arrived(message transport.Message, operations []*pb.Operation) *request {
+func (m *member) arrived(message transport.Message, operations []*pb.Operation, id []byte) *request {
 	w := m.world
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	r := &request{number: len(w.requests), operations: operations}
+	r := &request{number: len(w.requests), member: m, operations: operations, id: string(id)}
 	for shard := range w.schedule.Shards {
-		if message.Subject == transport.Requests(m.Region, shard) {
+		switch message.Subject {
+		case transport.Fallback(m.Region, shard):
+			r.hinted = true
+			r.shard = shard
+		case transport.Requests(m.Region, shard):
 			r.shard = shard
 		}
 	}
@@ -97,11 +108,14 @@ func (m *member) answered(r *request, a *pb.Answer) {
 	defer w.mu.Unlock()
 	m.waiting = slices.DeleteFunc(m.waiting, func(o *request) bool { return o == r })
 	w.outcome.Stats.answer(a)
-	if a.GetError() != nil || r.event != nil || !adds(r.operations) {
+	if m.rotten[r.shard] && strings.Contains(a.GetError().GetText(), store.ErrCorrupt.Error()) {
+		r.event = nil // refused alone, whatever was committed with it
+	}
+	if a.GetError() != nil || r.event != nil || !adds(r.operations) || m.counted(r) {
 		return
 	}
 	for _, o := range w.requests {
-		if o.group == r.group && o.shard == r.shard && !adds(o.operations) {
+		if o.member == m && o.group == r.group && o.shard == r.shard && !adds(o.operations) {
 			return // it may have taken away what was added
 		}
 	}
@@ -130,10 +144,17 @@ func reads(operations []*pb.Operation) bool {
 	})
 }
 
+// writes says that none of the operations only reads.
+func writes(operations []*pb.Operation) bool {
+	return !slices.ContainsFunc(operations, func(op *pb.Operation) bool { return reads([]*pb.Operation{op}) })
+}
+
 // groups are the requests in a commit, by shard.
 type groups map[int][]*request
 
-// begun notes which requests are in a commit that has an own event.
+// begun notes which requests are in a commit that has an own event: those of the
+// group that was taken last. One of an earlier group that is still not answered
+// has changed nothing, and waits for a quorum.
 func (m *member) begun(writes []store.Write) groups {
 	w := m.world
 	w.mu.Lock()
@@ -141,14 +162,18 @@ func (m *member) begun(writes []store.Write) groups {
 	in := groups{}
 	for _, write := range writes {
 		kind, shard, _ := splitKey(write.Key)
-		if kind != 'l' || write.Value == nil {
+		if kind != 'l' || write.Value == nil || shard >= w.schedule.Shards {
 			continue
 		}
-		if e, _, err := decodeLogged(write.Value); err != nil || w.record.events[e.Dot] != nil {
+		e, _, err := decodeLogged(write.Value)
+		if err == nil {
+			m.checkBuilt(shard, e)
+		}
+		if err != nil || w.record.events[e.Dot] != nil {
 			continue
 		}
 		for _, r := range m.waiting {
-			if r.shard == shard && r.group > 0 && !r.begun {
+			if r.shard == shard && r.group > 0 && r.group == m.groups && !r.begun {
 				r.begun = true
 				in[shard] = append(in[shard], r)
 			}
@@ -168,6 +193,9 @@ func (m *member) wrote(writes []store.Write, in groups) {
 		w.commits += mix(text(write.Key) ^ mix(text(write.Value)) ^ uint64(w.now()))
 		kind, shard, rest := splitKey(write.Key)
 		switch {
+		case shard >= w.schedule.Shards: // the cluster's own
+		case isRemoval(write):
+			m.removed(shard)
 		case kind == 'v' && len(rest) == 0:
 			state, err := decodeState(write.Value)
 			if err != nil {
@@ -182,6 +210,9 @@ func (m *member) wrote(writes []store.Write, in groups) {
 	for _, write := range logged {
 		_, shard, _ := splitKey(write.Key)
 		m.log(shard, write.Value, states[shard], in)
+	}
+	for _, write := range writes {
+		delete(m.decayed, string(write.Key))
 	}
 	snap := m.disk.Snapshot()
 	defer snap.Close()
@@ -208,12 +239,16 @@ func (m *member) log(shard int, value []byte, state *copyState, in groups) {
 		return
 	}
 	w.note(m, "commits %s", eventText(e.Event))
+	e.onRot = m.rotten[shard]
 	deletes := false
 	for _, r := range in[shard] {
+		if !r.countedBy(e) {
+			continue
+		}
 		r.event = e
 		deletes = deletes || slices.ContainsFunc(r.operations, func(op *pb.Operation) bool { return op.GetDelete() != nil })
 	}
-	if err := w.record.checkTimes(e); err != nil && !deletes {
+	if err := w.record.checkTimes(e); err != nil && !deletes && !m.rotten[shard] {
 		w.failLocked("%v", err)
 	}
 	delete(in, shard) // an event after it tidies up
@@ -224,17 +259,20 @@ func (m *member) log(shard int, value []byte, state *copyState, in groups) {
 func (m *member) compare(snap store.Snapshot, shard int, state *copyState) {
 	w, before := m.world, m.states[shard]
 	m.states[shard] = state
-	if m.rotten[shard] {
-		return // it must be sound in the end
-	}
 	if was, ok := m.held[shard]; ok && state.actor != was {
 		delete(m.held, shard)
+	}
+	if m.rotten[shard] {
+		if m.soundNow(shard) {
+			delete(m.rotten, shard)
+		}
+		return // it must be sound in the end
 	}
 	for _, f := range w.record.fields[shard] {
 		now := state.at(f.at)
 		w.checkCauses(m, f, before.at(f.at), now)
 		for actor, seq := range before.at(f.at) {
-			if now[actor] < seq {
+			if now[actor] < seq && !m.hurt[shard] {
 				w.failLocked("%s had heard %d:%d of %s and has forgotten it", m.Name, actor, seq, f.id.Object)
 			}
 		}

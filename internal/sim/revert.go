@@ -70,6 +70,26 @@ func (w *world) othersKnow(m *member, shard int, d crdt.Dot) bool {
 	return know > 0
 }
 
+// isWitness says whether a member may be the one that knows what another one has
+// forgotten and not noticed yet.
+func (w *world) isWitness(m *member) bool {
+	for _, o := range w.members {
+		if o != m && o.isHeld() {
+			return true
+		}
+	}
+	return false
+}
+
+// forgets says whether a step takes something from a member that it had.
+func (s Step) forgets() bool {
+	switch s.Kind {
+	case Crash, Wipe, Restore, Revert, Rot, Invent, Swap:
+		return true
+	}
+	return false
+}
+
 func (m *member) isHeld() bool {
 	m.world.mu.Lock()
 	defer m.world.mu.Unlock()

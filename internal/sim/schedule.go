@@ -14,6 +14,7 @@ import (
 type Schedule struct {
 	Seed    uint64
 	Shards  int
+	Placed  bool // shards have owners by the table of members
 	Members []Member
 	Walks   time.Duration // between two periodic walks
 	Network quality
@@ -55,13 +56,17 @@ const (
 	Slow                // commits take long
 	Hurry               // ends that
 	Skew                // the member restarts with its clock N seconds ahead
-	Rot                 // a bit of a stored entry flips
+	Rot                 // a bit of a stored entry, header or digest flips
+	Invent              // an entry becomes one of an event that was never heard, its checksum right
+	Swap                // an entry becomes another one, its checksum right
+	Owners              // an operator wants N owners of each shard in a region
+	Leave               // the member is decommissioned
 	kinds
 )
 
 var kindNames = [...]string{
 	"ask", "crash", "stop", "start", "wipe", "backup", "restore", "revert", "cut", "join", "worsen", "improve",
-	"fill", "empty", "break", "mend", "slow", "hurry", "skew", "rot",
+	"fill", "empty", "break", "mend", "slow", "hurry", "skew", "rot", "invent", "swap", "owners", "leave",
 }
 
 // String returns the kind as one word.
@@ -75,6 +80,8 @@ type Step struct {
 	N             int // Ask: the session, or 0 for none
 	Shard         int
 	Operations    []*pb.Operation
+	Level         pb.Consistency // Ask
+	Operation     []byte         // Ask: its id, if it has one
 }
 
 // text describes the step, with the names of members.
@@ -86,10 +93,17 @@ func (s Step) text(members []Member) string {
 		for _, op := range s.Operations {
 			ops = append(ops, operationText(op))
 		}
-		return fmt.Sprintf("%-8s session %d asks %d: %s", members[s.Member].Region, s.N, s.Shard, strings.Join(ops, ", "))
+		level := ""
+		if s.Level != pb.Consistency_ONE {
+			level = " at " + strings.ToLower(s.Level.String())
+		}
+		if len(s.Operation) > 0 {
+			level += fmt.Sprintf(" once (%x)", s.Operation[6:])
+		}
+		return fmt.Sprintf("%-8s session %d asks %d%s: %s", members[s.Member].Region, s.N, s.Shard, level, strings.Join(ops, ", "))
 	case Cut, Join, Worsen, Improve:
 		return fmt.Sprintf("%-8s %v to %s", name, s.Kind, members[s.Other].Name)
-	case Crash, Skew, Rot:
+	case Crash, Skew, Owners, Rot, Invent, Swap:
 		return fmt.Sprintf("%-8s %v %d", name, s.Kind, s.N)
 	}
 	return fmt.Sprintf("%-8s %v", name, s.Kind)

@@ -28,20 +28,23 @@ func join(a, b []byte) []byte {
 
 // checkSession checks that an answer shows what its session has seen, and says
 // all that it shows.
-func (m *member) checkSession(r *request, after []byte, a *pb.Answer) {
-	if a.GetError() != nil {
+func (m *member) checkSession(r *request, after []byte, level pb.Consistency, a *pb.Answer) {
+	if a.GetError() != nil || r.hinted {
 		return
 	}
 	w := m.world
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, f := range w.record.fields[r.shard] {
-		if !asks(r.operations, f.id.Key) {
+		if !asks(r.operations, f.id.Key) || f.id.Type == crdt.TypeOperation { // nobody reads records
 			continue
 		}
 		heard := m.states[r.shard].at(f.at)
 		if err := includes(heard, after); err != nil {
 			w.failLocked("%s answers about %s: its session has seen more: %v", m.Name, f.id.Object, err)
+		}
+		if !reads(r.operations) && level != pb.Consistency_ONE {
+			continue // the copy has heard more since it wrote, while it waited for others
 		}
 		if err := includes(decoded(a.GetVector()), heard.AppendTo(nil)); err != nil {
 			w.failLocked("%s answers about %s with more than the session is told: %v", m.Name, f.id.Object, err)

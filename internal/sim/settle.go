@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -14,6 +15,9 @@ import (
 // settleWithin is how long a healed cluster may take to agree.
 const settleWithin = time.Minute
 
+// resignAfter is when what has rotted and nobody else has is given up.
+const resignAfter = settleWithin / 3
+
 // settle ends all faults, waits until all agree, and compares what they agree
 // on with the oracle.
 func (w *world) settle() {
@@ -24,13 +28,30 @@ func (w *world) settle() {
 		m.open()
 	}
 	healed := w.now()
+	scrub := func(giveUp bool) {
+		for _, m := range w.members {
+			if m.replica != nil && w.hasRot() {
+				m.replica.Scrub(giveUp)
+			}
+		}
+	}
+	scrub(false)
+	resigned := false
 	for before, same := "", 0; same < 3; {
 		time.Sleep(w.odd(time.Now().Add(500 * time.Millisecond)))
 		if w.failed() {
 			return
 		}
+		if !resigned && w.now() > healed+resignAfter {
+			resigned = true
+			w.mu.Lock()
+			w.lose(w.members[0])
+			w.mu.Unlock()
+			scrub(true)
+		}
+		damage := cmp.Or(w.damage(), w.unplaced())
 		w.mu.Lock()
-		difference, now := w.difference(), fmt.Sprint(w.members[0].states)
+		difference, now := cmp.Or(damage, w.difference()), w.states()
 		if same++; difference != "" || now != before {
 			same, before = 0, now
 		}
@@ -43,7 +64,7 @@ func (w *world) settle() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, e := range w.record.order {
-		if !e.lost && !w.members[0].anyRotten(e.shard) && !covers(w.members[0].states[e.shard].everywhere(), e.Dot) {
+		if !e.lost && w.gone(e) {
 			w.failLocked("the event %s is lost, which %s had committed", eventText(e.Event), e.writer)
 		}
 	}
@@ -57,17 +78,43 @@ func (w *world) settle() {
 	}
 }
 
+// states describes all copies. w.mu is held.
+func (w *world) states() string {
+	var text []string
+	for _, m := range w.members {
+		text = append(text, fmt.Sprint(m.states))
+	}
+	return strings.Join(text, "\n")
+}
+
+// damage says what is damaged and known, or may be damaged, or nothing.
+func (w *world) damage() string {
+	for _, m := range w.members {
+		if m.replica == nil || !w.hasRot() {
+			continue
+		}
+		if status := m.replica.Status(false); status.GetScrub().GetRunning() || len(status.GetDamages()) > 0 {
+			return fmt.Sprintf("%s is damaged, or scrubs: %v", m.Name, status.GetDamages())
+		}
+	}
+	return ""
+}
+
 // difference says where two copies do not agree, or nothing. w.mu is held.
 func (w *world) difference() string {
 	for shard := range w.schedule.Shards {
-		first := w.members[0].states[shard]
-		for _, m := range w.members {
+		owners := w.owning(shard)
+		if len(owners) == 0 {
+			return fmt.Sprintf("shard %d has no owners", shard)
+		}
+		first := owners[0].states[shard]
+		for _, m := range owners {
 			state := m.states[shard]
 			same := state.root == first.root && slices.EqualFunc(state.spans, first.spans, func(a, b crdt.Span) bool {
 				return a.Start == b.Start && maps.Equal(a.Vector, b.Vector)
 			})
 			if !same {
-				return fmt.Sprintf("shard %d, %s has %s, %s has %s", shard, w.members[0].Name, first, m.Name, state)
+				return fmt.Sprintf("shard %d, %s has %s, %s has %s", shard, owners[0].Name, first, m.Name, state)
 			}
 		}
 		if len(first.spans) > 1 && w.losses == 0 {
@@ -110,7 +157,11 @@ func eventText(e *crdt.Event) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s after %s:", brief(e.Dot), vectorText(e.Deps))
 	for _, c := range e.Changes {
-		fmt.Fprintf(&b, " %s %s%s", c.Field.Type, c.Field.Key, strings.TrimSuffix("."+c.Field.Name, "."))
+		name := c.Field.Name
+		if c.Field.Type == crdt.TypeOperation {
+			name = fmt.Sprintf("%x", name[min(6, len(name)):]) // as steps show it
+		}
+		fmt.Fprintf(&b, " %s %s%s", c.Field.Type, c.Field.Key, strings.TrimSuffix("."+name, "."))
 		for _, put := range c.Puts {
 			fmt.Fprintf(&b, " +%s%v", brief(put.Dot), payloadOf(put.Payload))
 		}

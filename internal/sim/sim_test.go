@@ -13,7 +13,8 @@ var (
 	oneSeed = flag.Uint64("seed", 0, "the seed that TestSeed plays")
 	seeds   = flag.Uint64("seeds", 0, "how many seeds TestSeeds plays; 0: a few")
 	deep    = flag.Bool("deep", false, "look for the breaks that take many seeds, too")
-	rot     = flag.Bool("rot", false, "let entries on disk rot, too")
+	rot     = flag.Uint64("rot", 3, "let entries on disk rot in one of so many seeds; 0: in none")
+	placed  = flag.Uint64("placed", 4, "have members come and go in one of so many seeds; 0: in none")
 	from    = flag.Uint64("from", 1, "the first of them")
 )
 
@@ -29,7 +30,10 @@ func play(t *testing.T, s Schedule) (out *Outcome) {
 
 func generate(seed uint64) Schedule {
 	s := Generate(seed)
-	if *rot {
+	if *placed > 0 && mix(seed)%*placed == 0 {
+		return AddPlacement(s)
+	}
+	if *rot > 0 && seed%*rot == 0 {
 		s = AddRot(s)
 	}
 	return s
@@ -45,7 +49,7 @@ func TestSeeds(t *testing.T) {
 	for seed := *from; seed < *from+n; seed++ {
 		out := play(t, generate(seed))
 		if out.Failure != "" {
-			t.Fatalf("seed %d: %s\nto replay and cut it down: go test ./internal/sim -run 'TestSeed$' -v -seed %d", seed, out.Failure, seed)
+			t.Fatalf("seed %d: %s\nto replay and cut it down: go test ./internal/sim -run 'TestSeed$' -v -seed %d -rot %d -placed %d", seed, out.Failure, seed, *rot, *placed)
 		}
 		sum.Add(out.Stats)
 	}

@@ -2,11 +2,14 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/atolldb/atoll/crdt"
 	pb "github.com/atolldb/atoll/proto"
+	"github.com/atolldb/atoll/replica"
 	"github.com/atolldb/atoll/transport"
 )
 
@@ -20,6 +23,7 @@ func bad(q quality) quality {
 // do makes one step happen.
 func (w *world) do(s Step) {
 	m, o := w.members[s.Member], w.members[s.Other]
+	w.form()
 	w.mu.Lock()
 	w.outcome.Stats.step(s)
 	if s.Kind != Ask {
@@ -27,6 +31,9 @@ func (w *world) do(s Step) {
 	}
 	w.mu.Unlock()
 	way := way{m.Name, o.Name}
+	if w.isWitness(m) && s.forgets() {
+		return
+	}
 	switch s.Kind {
 	case Ask:
 		w.ask(m.Region, s)
@@ -56,6 +63,16 @@ func (w *world) do(s Step) {
 		m.revert()
 	case Rot:
 		m.rot(uint64(s.N))
+	case Invent:
+		m.asleep(func() { m.forge(uint64(s.N), m.unheard) })
+	case Swap:
+		m.asleep(func() { m.forge(uint64(s.N), func(int, crdt.Position, crdt.Entries) bool { return true }) })
+	case Owners:
+		w.order(func(ctx context.Context, r *replica.Replica) error {
+			return r.Configure(ctx, &pb.Settings{Owners: uint32(s.N)})
+		})
+	case Leave:
+		w.leave(m)
 	case Cut, Join:
 		w.network.cut(way, s.Kind == Cut)
 	case Worsen:
@@ -73,12 +90,18 @@ func (w *world) do(s Step) {
 	case Hurry:
 		m.change(func(d *disk) { d.pace = m.Pace })
 	case Skew:
-		up := m.replica != nil
-		m.stop() // time never runs backwards in a process: it measures intervals otherwise
-		m.skew = time.Duration(s.N) * time.Second
-		if up {
-			m.open()
-		}
+		// Time never runs backwards in a process: it measures intervals otherwise.
+		m.asleep(func() { m.skew = time.Duration(s.N) * time.Second })
+	}
+}
+
+// asleep does something to the member while its engine does not run.
+func (m *member) asleep(f func()) {
+	up := m.replica != nil
+	m.stop()
+	f()
+	if up {
+		m.open()
 	}
 }
 
@@ -93,7 +116,7 @@ func (m *member) change(f func(*disk)) {
 func (w *world) ask(region string, s Step) {
 	w.mu.Lock()
 	session := sessionShard{s.N, s.Shard}
-	request := &pb.Request{Operations: s.Operations}
+	request := &pb.Request{Operations: s.Operations, Operation: s.Operation, Consistency: s.Level.Enum(), PatienceMs: uint32(clientPatience.Milliseconds() / 2)}
 	if s.N > 0 && reads(s.Operations) {
 		// Writes do not wait: when a group takes them could not be told then.
 		request.After = w.sessions[session]
@@ -110,9 +133,12 @@ func (w *world) ask(region string, s Step) {
 		ctx, cancel := context.WithTimeout(context.Background(), clientPatience)
 		defer cancel()
 		// Whatever comes of it, the server's side of it is known: see watched.
-		data, err := client.Request(ctx, transport.Requests(region, s.Shard), data)
+		answer, err := client.Request(ctx, transport.Requests(region, s.Shard), data)
+		if errors.Is(err, transport.ErrNoResponders) && s.Level == pb.Consistency_ONE {
+			answer, err = client.Request(ctx, transport.Fallback(region, s.Shard), data)
+		}
 		var a pb.Answer
-		if err != nil || s.N == 0 || proto.Unmarshal(data, &a) != nil || a.Error != nil {
+		if err != nil || s.N == 0 || proto.Unmarshal(answer, &a) != nil || a.Error != nil {
 			return
 		}
 		w.mu.Lock()

@@ -14,6 +14,7 @@ import (
 type act struct {
 	event *event
 	order [2]int // request and operation, in the event
+	id    string // of the operation, if it has one
 	adds  bool
 	k     int64  // to a counter
 	value string // to a register
@@ -22,15 +23,17 @@ type act struct {
 // acts returns what the operations on disk do to a field.
 func (w *world) acts(id crdt.FieldID) []act {
 	var acts []act
+	counted := map[string]bool{}
 	for _, r := range w.requests {
-		if r.event == nil {
+		if r.event == nil || r.id != "" && counted[r.id+brief(r.event.Dot)] {
 			continue
 		}
+		counted[r.id+brief(r.event.Dot)] = r.id != ""
 		for i, op := range r.operations {
 			if string(op.Key) != id.Key {
 				continue
 			}
-			a := act{event: r.event, order: [2]int{r.number, i}}
+			a := act{event: r.event, order: [2]int{r.number, i}, id: r.id}
 			if a.read(id, op) {
 				acts = append(acts, a)
 			}
@@ -81,6 +84,7 @@ func (a act) takes(o act, id crdt.FieldID, at crdt.Position) bool {
 // taken away, among those that were heard.
 func (w *world) truth(f *field, heard crdt.VersionVector) []act {
 	acts := slices.DeleteFunc(w.acts(f.id), func(a act) bool { return !covers(heard, a.event.Dot) })
+	acts = slices.DeleteFunc(acts, func(a act) bool { return w.surplus(f, heard, a, acts) })
 	return slices.DeleteFunc(slices.Clone(acts), func(a act) bool {
 		return !a.adds || slices.ContainsFunc(acts, func(o act) bool { return o.takes(a, f.id, f.at) })
 	})
@@ -91,7 +95,13 @@ func (w *world) truth(f *field, heard crdt.VersionVector) []act {
 func (w *world) checkTruth(m *member) error {
 	sets := map[crdt.Object]map[string]bool{}
 	for shard, state := range m.states {
+		if w.schedule.Placed && !m.owns[shard] {
+			continue
+		}
 		for _, f := range w.record.fields[shard] {
+			if f.id.Type != crdt.TypeSet && slices.ContainsFunc(f.events, func(e *event) bool { return e.onRot }) {
+				continue // what was written there may be built on a value that had rotted
+			}
 			left := w.truth(f, state.at(f.at))
 			var err error
 			switch f.id.Type {

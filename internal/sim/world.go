@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -39,6 +40,10 @@ type world struct {
 	outcome  Outcome
 	commits  uint64 // hash of all
 	losses   int    // events that may be gone for good
+	rots     int    // entries that were changed on a disk
+	rotted   map[leafAt]bool
+	formed   bool               // the regions have met
+	agreed   map[int][]*request // writes that a quorum has, by shard
 }
 
 // Outcome is what came of a schedule.
@@ -58,6 +63,8 @@ type member struct {
 	skew     time.Duration
 	backup   store.Snapshot
 	reverted bool // its next start is on its backup, and nobody says so
+	leaving  bool // it is decommissioned
+	owns     map[int]bool
 	suspect  bool // its disk was put back: the next start must not go on under its actors
 	mood     func(*disk)
 	held     map[int]crdt.Actor // shards that must notice that they were put back
@@ -66,9 +73,11 @@ type member struct {
 	replica  *replica.Replica // nil while down
 
 	// Guarded by world.mu.
-	rotten  map[int]bool // shards of which an entry was changed
-	states  []*copyState // on disk, by shard
-	waiting []*request   // arrived and not answered
+	rotten  map[int]bool    // shards of which something is changed
+	decayed map[string]bool // keys of entries that are not what their checksums say
+	hurt    map[int]bool    // those of which one ever was: they may forget
+	states  []*copyState    // on disk, by shard
+	waiting []*request      // arrived and not answered
 	groups  int
 }
 
@@ -78,6 +87,8 @@ func Run(s Schedule) *Outcome {
 		schedule: s, chance: chance(mix(s.Seed)), start: time.Now(), record: newRecord([32]byte{}),
 	}
 	w.sessions = map[sessionShard][]byte{}
+	w.rotted = map[leafAt]bool{}
+	w.agreed = map[int][]*request{}
 	w.network = newNetwork(w.chance, s.Network)
 	for i, m := range s.Members {
 		w.add(i, m)
@@ -136,7 +147,7 @@ func (w *world) note(m *member, format string, arguments ...any) {
 func (w *world) add(i int, is Member) {
 	m := &member{Member: is, world: w, index: i, skew: is.Skew, mood: func(d *disk) { d.pace = is.Pace }}
 	for range w.schedule.Shards {
-		m.states = append(m.states, &copyState{spans: []crdt.Span{{Vector: crdt.VersionVector{}}}})
+		m.states = append(m.states, emptyState())
 	}
 	w.members = append(w.members, m)
 	m.put(nil)
@@ -170,7 +181,7 @@ func (m *member) open() {
 		m.goBack()
 	}
 	w := m.world
-	r, err := replica.Open(replica.Options{
+	options := replica.Options{
 		Cluster: "sim", Member: m.Name, Region: m.Region, Shards: w.schedule.Shards,
 		Volatile: m.Volatile || m.suspect, LogLimit: m.LogLimit, Loops: 1,
 		GossipInterval: gossipInterval, QuestionTimeout: questionTimeout,
@@ -178,7 +189,12 @@ func (m *member) open() {
 		Now:         func() time.Time { return time.Now().Add(m.skew) },
 		NewActor:    m.newActor,
 		Gather:      m.gather,
-	}, m.disk)
+		Owners:      w.owners,
+	}
+	if w.schedule.Placed {
+		m.place(&options)
+	}
+	r, err := replica.Open(options, m.disk)
 	if err != nil && m.disk.unwell() {
 		return // it refuses to start, as it should
 	}
@@ -191,6 +207,16 @@ func (m *member) open() {
 	if err := r.Start(watched{m.end, m}); err != nil {
 		w.fail("%s does not start: %v", m.Name, err)
 	}
+}
+
+// owners are all members, also those that come late: with a set that changes
+// while they come, quorums would not have to overlap.
+func (w *world) owners() map[string][]string {
+	owners := map[string][]string{}
+	for _, m := range w.schedule.Members {
+		owners[m.Region] = append(owners[m.Region], m.Name)
+	}
+	return owners
 }
 
 // newActor returns an actor that tells its member: 2003 is the third of the
@@ -211,6 +237,8 @@ func (m *member) gather() {
 	for _, r := range m.waiting {
 		if r.group == 0 {
 			r.group = m.groups
+		} else {
+			r.begun = true // in an earlier group, by now, if it had any effect
 		}
 	}
 }
@@ -238,7 +266,7 @@ func (m *member) checkCounters() {
 		}
 	}
 	for _, name := range []string{"divergences", "shards_damaged"} {
-		if n := counters[name]; n > 0 && !m.world.rotted() {
+		if n := counters[name]; n > 0 && !m.world.hasRot() {
 			m.world.fail("%s counts %d %s", m.Name, n, name)
 		}
 	}
@@ -269,9 +297,10 @@ func (m *member) replace(content store.Snapshot) {
 	m.put(content)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for shard := range m.states {
-		m.states[shard] = &copyState{spans: []crdt.Span{{Vector: crdt.VersionVector{}}}}
+	for shard, before := range m.states {
+		m.states[shard] = emptyState()
 		if content == nil {
+			w.unsettle()
 			continue
 		}
 		state, err := readState(content, shard)
@@ -280,7 +309,27 @@ func (m *member) replace(content store.Snapshot) {
 			return
 		}
 		m.states[shard] = state
+		if !maps.Equal(state.everywhere(), before.everywhere()) {
+			w.unsettle()
+		}
 	}
+	m.findDecayed(content)
+	if w.rots > 0 { // what is put back may have rotted before, or not yet
+		m.rotten = map[int]bool{}
+		if m.hurt == nil {
+			m.hurt = map[int]bool{}
+		}
+		for shard := range m.states {
+			m.rotten[shard] = !m.soundNow(shard)
+			m.hurt[shard] = m.hurt[shard] || m.rotten[shard]
+		}
+	}
+	w.lose(m)
+}
+
+// lose notes which events are on no disk in full after what has happened to a
+// member. w.mu is held.
+func (w *world) lose(m *member) {
 	for _, e := range w.record.order {
 		if !e.lost && !w.somewhere(e) {
 			e.lost = true
@@ -290,10 +339,10 @@ func (m *member) replace(content store.Snapshot) {
 	}
 }
 
-// somewhere says whether an event is on some disk in full. w.mu is held.
+// somewhere says whether an event is on some sound disk in full. w.mu is held.
 func (w *world) somewhere(e *event) bool {
 	for _, m := range w.members {
-		if covers(m.states[e.shard].everywhere(), e.Dot) {
+		if !m.rotten[e.shard] && covers(m.states[e.shard].everywhere(), e.Dot) {
 			return true
 		}
 	}

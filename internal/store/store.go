@@ -8,22 +8,22 @@ import (
 
 var (
 	// ErrNotFound says that a key is absent.
-	ErrNotFound = errors.New("store: key not found")
+	ErrNotFound = errors.New("key not found")
 	// ErrClosed says that the store was closed by its owner.
-	ErrClosed = errors.New("store: closed")
+	ErrClosed = errors.New("closed")
 	// ErrInUse says that another process holds the data directory.
-	ErrInUse = errors.New("store: data directory is in use by another process")
+	ErrInUse = errors.New("data directory is in use by another process")
 	// ErrCorrupt says that the data on disk cannot be read.
-	ErrCorrupt = errors.New("store: data on disk is damaged")
+	ErrCorrupt = errors.New("data on disk is damaged")
 	// ErrTooLarge says that a batch exceeds MaxKeyBytes, MaxBatchBytes or
 	// MaxBatchWrites. Nothing of it was applied.
-	ErrTooLarge = errors.New("store: batch too large")
+	ErrTooLarge = errors.New("batch too large")
 	// ErrBadKey says that a key is empty or starts with ReservedPrefix.
 	// Nothing of its batch was applied.
-	ErrBadKey = errors.New("store: key not allowed")
+	ErrBadKey = errors.New("key not allowed")
 	// ErrNoSpace says that the disk is too full to write. Nothing of the batch
 	// was applied; reads go on, and so do commits once there is space again.
-	ErrNoSpace = errors.New("store: not enough disk space")
+	ErrNoSpace = errors.New("not enough disk space")
 )
 
 // UnreadableError is ErrCorrupt of one value. What is beside it can be read,

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	natsgo "github.com/nats-io/nats.go"
@@ -20,6 +21,9 @@ const (
 	queueBytes    = 128 << 20
 	// flushTimeout bounds how long closing waits for the server.
 	flushTimeout = 2 * time.Second
+	// lastAnswers is how long after a connection broke its requests end: answers
+	// that came just before may be on their way to those who wait.
+	lastAnswers = 50 * time.Millisecond
 	// reconnectJitter keeps clients from coming back all at once.
 	reconnectJitter = 10 * time.Millisecond
 )
@@ -41,12 +45,13 @@ type Conn struct {
 	close sync.Once
 
 	mu            sync.Mutex
-	connected     context.Context // ends with ErrInterrupted when requests disconnects
+	connected     context.Context // ends with ErrInterrupted soon after requests disconnects
 	disconnect    context.CancelCauseFunc
 	subscriptions map[*subscription]struct{}
 
 	service  service
 	inFlight chan struct{} // a place for each request under way
+	refused  atomic.Uint64
 }
 
 var _ transport.Transport = (*Conn)(nil)
@@ -104,9 +109,10 @@ func (c *Conn) disconnected(uses uses, err error) {
 	c.log.Warn("disconnected from NATS server", "events", uses.events, "requests", uses.requests, "err", err)
 	if uses.requests {
 		c.mu.Lock()
-		c.disconnect(transport.ErrInterrupted)
+		interrupt := c.disconnect
 		c.connected, c.disconnect = context.WithCancelCause(c.ended)
 		c.mu.Unlock()
+		time.AfterFunc(lastAnswers, func() { interrupt(transport.ErrInterrupted) })
 	}
 	if uses.events {
 		c.lost("disconnected")

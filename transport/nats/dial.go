@@ -16,6 +16,7 @@ import (
 
 const (
 	dialTimeout         = 5 * time.Second
+	leastDial           = time.Second // of several servers each, if there is as much
 	remoteReconnectWait = 250 * time.Millisecond
 )
 
@@ -31,8 +32,8 @@ type DialOptions struct {
 
 // Dial connects to the first server that answers, in the order given, and to
 // another one when that is gone. A URL is host:port or nats://host:port. With
-// no server in reach it fails with transport.ErrUnreachable, after 5 s or when
-// the context ends.
+// no server in reach it fails with transport.ErrUnreachable, after 5 s, shared
+// among the servers, or when the context ends.
 func Dial(ctx context.Context, urls []string, o DialOptions) (*Conn, error) {
 	if err := checkURLs(urls); err != nil {
 		return nil, err
@@ -48,6 +49,9 @@ func Dial(ctx context.Context, urls []string, o DialOptions) (*Conn, error) {
 	timeout := dialTimeout
 	if deadline, ok := ctx.Deadline(); ok {
 		timeout = min(timeout, time.Until(deadline))
+	}
+	if n := len(urls); n > 1 { // one that says nothing must leave time for the others
+		timeout = max(timeout/time.Duration(n+1), min(timeout/2, leastDial))
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("nats: connect: %w", err)

@@ -8,6 +8,7 @@
 //	serve.go    serve: endpoints of a micro service, a bound on requests
 //	dial.go     Dial
 //	outcome.go  how errors travel and what errors of NATS mean
+//	watch.go    whether it is connected, what it refused
 //	log.go      the server's log, and the errors it only logs
 //
 // The servers of a region are one NATS cluster, joined by routes; regions are

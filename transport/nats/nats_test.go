@@ -75,7 +75,7 @@ func TestBadOptions(t *testing.T) {
 		{func(o *nats.Options) { o.ClientListen = ":4222" }, []string{"ClientListen", "no host", "0.0.0.0"}},
 		{func(o *nats.Options) { o.ClusterListen = "127.0.0.1:http" }, []string{"ClusterListen", "port"}},
 		{func(o *nats.Options) { o.GatewayListen = "127.0.0.1:65536" }, []string{"GatewayListen", "65535"}},
-		{func(o *nats.Options) { o.GatewayListen = "192.0.2.1:0" }, []string{"GatewayListen", "192.0.2.1", "cannot assign"}},
+		{func(o *nats.Options) { o.GatewayListen = "192.0.2.1:0" }, []string{"for other regions", "192.0.2.1", "cannot assign"}},
 		{func(o *nats.Options) { o.GatewayAdvertise = "127.0.0.1:0" }, []string{"GatewayAdvertise", "from 1"}},
 		{func(o *nats.Options) { o.Routes = []string{"nats://127.0.0.1:6222"} }, []string{"Routes", "nats://"}},
 		{func(o *nats.Options) { o.Gateways = map[string][]string{"us": nil} }, []string{"Gateways", "us", "no address"}},
@@ -107,16 +107,16 @@ func TestPortTaken(t *testing.T) {
 	}
 	defer taken.Close()
 	address := taken.Addr().String()
-	for field, o := range map[string]nats.Options{
-		"ClientListen":  {ClientListen: address},
-		"ClusterListen": {ClusterListen: address},
-		"GatewayListen": {GatewayListen: address},
+	for peers, o := range map[string]nats.Options{
+		"clients":                   {ClientListen: address},
+		"members of the own region": {ClusterListen: address},
+		"other regions":             {GatewayListen: address},
 	} {
 		o.Region, o.Name = "eu", "eu-1"
 		_, err := nats.Start(t.Context(), o)
-		if err == nil || !strings.Contains(err.Error(), field) || !strings.Contains(err.Error(), address) ||
+		if err == nil || !strings.Contains(err.Error(), "for "+peers+" on "+address) ||
 			!strings.Contains(err.Error(), "address already in use") {
-			t.Errorf("err = %v, want it to name %s and %s", err, field, address)
+			t.Errorf("err = %v, want it to name %s and %s", err, peers, address)
 		}
 	}
 }

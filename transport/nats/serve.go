@@ -32,6 +32,9 @@ type service struct {
 	mu        sync.Mutex
 	current   micro.Service // nil if there are no endpoints
 	endpoints []*endpoint
+
+	leavingMu sync.Mutex
+	leaving   map[*endpoint]bool // to be taken from it
 }
 
 // endpoint is one Serve.
@@ -175,6 +178,7 @@ func (e *endpoint) enter() bool {
 
 func (e *endpoint) refuse(request micro.Request, code string, err error) {
 	e.refused.Add(1)
+	e.conn.refused.Add(1)
 	e.reply(request, failure(code, err))
 }
 
@@ -237,14 +241,18 @@ func (e *endpoint) finish() {
 }
 
 // withdraw takes one endpoint from the service. A micro service can only stop
-// as a whole: so a new one takes over the others first.
+// as a whole: so a new one takes over the others first. Endpoints that are
+// withdrawn at the same time go together.
 func (c *Conn) withdraw(e *endpoint) error {
+	c.service.leave(e)
 	c.service.mu.Lock()
 	defer c.service.mu.Unlock()
-	if c.ended.Err() != nil {
-		return nil // stopServing does it
+	leaving := c.service.left()
+	leaving[e] = true
+	if c.ended.Err() != nil || !slices.Contains(c.service.endpoints, e) {
+		return nil // stopServing does it, or somebody else has done it
 	}
-	old, rest := c.service.current, slices.DeleteFunc(slices.Clone(c.service.endpoints), func(o *endpoint) bool { return o == e })
+	old, rest := c.service.current, slices.DeleteFunc(slices.Clone(c.service.endpoints), func(o *endpoint) bool { return leaving[o] })
 	var next micro.Service
 	if len(rest) > 0 {
 		var err error
@@ -258,6 +266,28 @@ func (c *Conn) withdraw(e *endpoint) error {
 	err := old.Stop()
 	c.flushRequests()
 	return c.meaning(err)
+}
+
+// leave notes that an endpoint is to be taken from the service.
+func (s *service) leave(e *endpoint) {
+	s.leavingMu.Lock()
+	defer s.leavingMu.Unlock()
+	if s.leaving == nil {
+		s.leaving = map[*endpoint]bool{}
+	}
+	s.leaving[e] = true
+}
+
+// left returns those that are to be taken from the service now.
+func (s *service) left() map[*endpoint]bool {
+	s.leavingMu.Lock()
+	defer s.leavingMu.Unlock()
+	leaving := s.leaving
+	s.leaving = nil
+	if leaving == nil {
+		leaving = map[*endpoint]bool{}
+	}
+	return leaving
 }
 
 // stopServing ends all endpoints.

@@ -75,27 +75,27 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 }
 
 // CheckListen says what is wrong with the options, and tries the listen
-// addresses. The server would find out as well, but not say which option is at
-// fault.
+// addresses. The server would find out as well, but not say which address is
+// at fault.
 func CheckListen(o Options) error {
 	o = o.withDefaults()
 	if err := o.validate(); err != nil {
 		return err
 	}
-	for _, check := range []struct{ field, address string }{
-		{"ClientListen", o.ClientListen}, {"ClusterListen", o.ClusterListen}, {"GatewayListen", o.GatewayListen},
+	for _, check := range []struct{ peers, address string }{
+		{"clients", o.ClientListen}, {"members of the own region", o.ClusterListen}, {"other regions", o.GatewayListen},
 	} {
-		host, port, _ := splitAddress(check.field, check.address, 0)
+		host, port, _ := splitAddress("", check.address, 0)
 		listener, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
 		if err != nil {
 			var op *net.OpError
 			if errors.As(err, &op) {
 				err = op.Err // without the address, which stands before
 			}
-			return fmt.Errorf("nats: %s: cannot listen on %s: %w", check.field, check.address, err)
+			return fmt.Errorf("cannot listen for %s on %s: %w", check.peers, check.address, err)
 		}
 		if err := listener.Close(); err != nil {
-			return fmt.Errorf("nats: %s: %w", check.field, err)
+			return fmt.Errorf("cannot listen for %s on %s: %w", check.peers, check.address, err)
 		}
 	}
 	return nil

@@ -78,8 +78,8 @@ func (s *Store) takeGroup() []*pending {
 // commitGroup writes the batches of a group in one transaction and lets
 // snapshots see it. Only the leader calls it.
 func (s *Store) commitGroup(group []*pending) error {
-	if s.failed != nil {
-		return fmt.Errorf("store: no commits since one failed: close the store and open it again: %w", s.failed)
+	if failed := s.failed.Load(); failed != nil {
+		return fmt.Errorf("no commits since one failed: close the store and open it again: %w", *failed)
 	}
 	if err := checkSpace(s.opts.Dir, s.opts.ReserveBytes); err != nil {
 		return err
@@ -88,8 +88,8 @@ func (s *Store) commitGroup(group []*pending) error {
 		// What is in memory and what is on disk may differ now, and a sync that
 		// failed once may succeed the next time without having written. So
 		// nothing is built on top of it; snapshots stay at the last good commit.
-		s.failed = err
-		return fmt.Errorf("store: commit: %w", err)
+		s.failed.Store(&err)
+		return fmt.Errorf("commit: %w", err)
 	}
 	s.publish()
 	return nil

@@ -14,7 +14,7 @@ import (
 // outside Badger has gone wrong before Badger opens it.
 func prepareDir(o Options) (*dirLock, error) {
 	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
-		return nil, fmt.Errorf("store: the data directory cannot be created: %w", err)
+		return nil, fmt.Errorf("the data directory cannot be created: %w", err)
 	}
 	if err := checkSpace(o.Dir, o.ReserveBytes); err != nil {
 		return nil, err
@@ -34,10 +34,10 @@ func prepareDir(o Options) (*dirLock, error) {
 func checkSpace(dir string, reserve int64) error {
 	free, err := freeBytes(dir)
 	if err != nil {
-		return fmt.Errorf("store: free space of %s: %w", dir, err)
+		return fmt.Errorf("free space of %s: %w", dir, err)
 	}
 	if free < reserve {
-		return fmt.Errorf("%w: %d MiB are free in %s, %d MiB are kept in reserve: free some space",
+		return fmt.Errorf("%w: %d MiB are free in %s, %d MiB are kept in reserve",
 			store.ErrNoSpace, free>>20, dir, reserve>>20)
 	}
 	return nil
@@ -51,7 +51,7 @@ func openError(dir string, err error) error {
 		syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EIO,
 	} {
 		if errors.Is(err, lack) || strings.Contains(err.Error(), lack.Error()) {
-			return fmt.Errorf("store: opening %s: %s", dir, firstLine(err))
+			return fmt.Errorf("opening %s: %s", dir, firstLine(err))
 		}
 	}
 	return fmt.Errorf("%w: opening %s: %s", store.ErrCorrupt, dir, firstLine(err))

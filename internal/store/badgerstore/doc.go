@@ -8,6 +8,7 @@
 //	verify.go      damage: what is checked, and the layout of a table
 //	place*         telling a directory from its copies
 //	background.go  reclaiming large values, checking tables
+//	usage.go       what it takes of the disk; whether it has failed
 //	gate.go        Close waits for the calls in progress
 //
 // # What survives

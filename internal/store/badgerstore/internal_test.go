@@ -54,7 +54,8 @@ func TestMergeFails(t *testing.T) {
 	s := openTest(t, Options{Dir: t.TempDir()})
 	defer s.Close()
 	s.leader <- struct{}{}
-	s.failed = errors.New("the disk is gone") // as the leader
+	gone := errors.New("the disk is gone")
+	s.failed.Store(&gone) // as the leader
 	const batches = 20
 	errs := make(chan error, batches)
 	for i := range batches {
@@ -71,7 +72,7 @@ func TestMergeFails(t *testing.T) {
 	})
 	<-s.leader
 	for range batches {
-		if err := <-errs; !errors.Is(err, s.failed) {
+		if err := <-errs; !errors.Is(err, gone) {
 			t.Errorf("Commit: %v", err)
 		}
 	}
@@ -148,8 +149,20 @@ func TestFailedCommit(t *testing.T) {
 }
 
 // TestClean: the space of large values that were replaced comes back, while
-// they are read.
+// they are read. Badger finds out what is garbage when it merges tables. If it
+// does so in the moment of opening them, it takes all that is old for something
+// that a transaction may still read, and finds none: then it is tried again.
 func TestClean(t *testing.T) {
+	for range 10 {
+		if cleans(t) {
+			return
+		}
+	}
+	t.Error("no file was cleaned")
+}
+
+// cleans says whether anything was found to be garbage.
+func cleans(t *testing.T) bool {
 	const keys, rounds = 4, 7
 	o := Options{Dir: t.TempDir(), Durability: OS}
 	var s *Store
@@ -173,7 +186,7 @@ func TestClean(t *testing.T) {
 	}
 	s = openTest(t, o)
 	defer s.Close()
-	if err := s.db.Flatten(1); err != nil { // merges the tables, which tells what is garbage
+	if err := s.db.Flatten(1); err != nil { // merges the tables
 		t.Fatal(err)
 	}
 	files := func() int {
@@ -193,6 +206,9 @@ func TestClean(t *testing.T) {
 		cleaned++
 	}
 	stop()
+	if cleaned == 0 {
+		return false
+	}
 	if cleaned < rounds-2 || files() >= before {
 		t.Errorf("%d files cleaned, %d left of %d", cleaned, files(), before)
 	}
@@ -200,6 +216,7 @@ func TestClean(t *testing.T) {
 	if err != nil || !bytes.Equal(kept, again) || string(kept[:2]) != "kk" {
 		t.Errorf("a value whose file was cleaned: %d bytes, then %d, %v", len(kept), len(again), err)
 	}
+	return true
 }
 
 // keepReading reads all keys until the function it returns is called.

@@ -25,7 +25,7 @@ type dirLock struct {
 func lockDir(path string) (*dirLock, error) {
 	dir, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("store: %w", err)
+		return nil, fmt.Errorf("data directory: %w", err)
 	}
 	l := &dirLock{dir: dir, pid: filepath.Join(path, "LOCK")}
 	switch err := syscall.Flock(int(dir.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); {
@@ -35,11 +35,11 @@ func lockDir(path string) (*dirLock, error) {
 			store.ErrInUse, path, l.holder())
 	case err != nil:
 		dir.Close()
-		return nil, fmt.Errorf("store: locking %s: %w", path, err)
+		return nil, fmt.Errorf("locking %s: %w", path, err)
 	}
 	if err := os.WriteFile(l.pid, fmt.Appendln(nil, os.Getpid()), 0o644); err != nil {
 		dir.Close()
-		return nil, fmt.Errorf("store: the data directory cannot be written: %w", err)
+		return nil, fmt.Errorf("the data directory cannot be written: %w", err)
 	}
 	return l, nil
 }

@@ -21,7 +21,7 @@ func (s *Store) Place(renew bool) (string, error) {
 	path := filepath.Join(s.opts.Dir, placeFile)
 	if renew {
 		if err := makePlace(path); err != nil {
-			return "", fmt.Errorf("store: %w", err)
+			return "", fmt.Errorf("data directory: %w", err)
 		}
 	}
 	info, err := os.Stat(path)
@@ -29,7 +29,7 @@ func (s *Store) Place(renew bool) (string, error) {
 		return "", nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("store: %w", err)
+		return "", fmt.Errorf("data directory: %w", err)
 	}
 	return placeOf(info), nil
 }

@@ -75,7 +75,7 @@ func (s *snapshot) Get(key []byte) (value []byte, err error) {
 			return nil, store.ErrNotFound
 		}
 		if err != nil {
-			return nil, fmt.Errorf("store: get: %w", err)
+			return nil, fmt.Errorf("get: %w", err)
 		}
 		if value, ok := valueOf(item); ok {
 			return value, nil

@@ -26,14 +26,15 @@ type Store struct {
 	// The queue of batches that wait for the leader, see commit.go.
 	queueMu sync.Mutex
 	queue   []*pending
-	leader  chan struct{} // holds one token while somebody leads
-	failed  error         // why commits are refused for good; the leader's
+	leader  chan struct{}         // holds one token while somebody leads
+	failed  atomic.Pointer[error] // why commits are refused for good; set by the leader
 
 	// The view of the last commit that succeeded, see snapshot.go.
 	viewMu sync.Mutex
 	view   *view
 
 	damage atomic.Pointer[error] // what the background check found
+	used   atomic.Int64          // bytes that the directory takes, see usage.go
 
 	stop       chan struct{} // ends the background tasks
 	background sync.WaitGroup
@@ -66,8 +67,10 @@ func Open(o Options) (*Store, error) {
 		stop:   make(chan struct{}),
 	}
 	s.publish()
+	s.used.Store(dirBytes(o.Dir))
 	s.background.Go(s.clean)
 	s.background.Go(s.verify)
+	s.background.Go(s.measure)
 	return s, nil
 }
 
@@ -83,7 +86,7 @@ func (s *Store) Close() error {
 		err = e
 	}
 	if err != nil {
-		return fmt.Errorf("store: closing %s: %w", s.opts.Dir, err)
+		return fmt.Errorf("closing %s: %w", s.opts.Dir, err)
 	}
 	return nil
 }
@@ -91,17 +94,18 @@ func (s *Store) Close() error {
 // openBadger opens the database in a directory that is prepared and locked.
 func openBadger(o Options) (db *badger.DB, err error) {
 	defer recovered("opening "+o.Dir, &err)
-	db, err = badger.Open(badgerOptions(o))
+	log := bridge{o.Logger, new(atomic.Bool)}
+	db, err = badger.Open(badgerOptions(o).WithLogger(log))
 	if err != nil {
 		return nil, openError(o.Dir, err)
 	}
+	log.opened.Store(true)
 	return db, nil
 }
 
 // badgerOptions says why each setting differs from Badger's default.
 func badgerOptions(o Options) badger.Options {
 	b := badger.DefaultOptions(o.Dir)
-	b.Logger = bridge{o.Logger}
 	b.SyncWrites = o.Durability == Fsync
 	b.BypassLockGuard = lockHeld // by dirLock, the same flock on the same directory
 

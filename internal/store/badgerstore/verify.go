@@ -49,7 +49,7 @@ import (
 func verifyDir(dir string, limit int64) error {
 	files, err := os.ReadDir(dir)
 	if err != nil {
-		return fmt.Errorf("store: %w", err)
+		return fmt.Errorf("data directory: %w", err)
 	}
 	data, tables, logs := 0, 0, 0
 	for _, file := range files {
@@ -63,12 +63,12 @@ func verifyDir(dir string, limit int64) error {
 			}
 			info, err := file.Info()
 			if err != nil {
-				return fmt.Errorf("store: %w", err)
+				return fmt.Errorf("data directory: %w", err)
 			}
 			if info.Size() > 0 {
 				data++
 			} else if err := os.Remove(filepath.Join(dir, file.Name())); err != nil {
-				return fmt.Errorf("store: %w", err)
+				return fmt.Errorf("data directory: %w", err)
 			}
 		}
 	}
@@ -92,7 +92,7 @@ func verifyDir(dir string, limit int64) error {
 func readManifest(dir string) (m badger.Manifest, torn bool, err error) {
 	file, err := os.Open(filepath.Join(dir, badger.ManifestFilename))
 	if err != nil {
-		return m, false, fmt.Errorf("store: %w", err)
+		return m, false, fmt.Errorf("data directory: %w", err)
 	}
 	defer file.Close()
 	defer recovered("reading MANIFEST in "+dir, &err)
@@ -102,7 +102,7 @@ func readManifest(dir string) (m badger.Manifest, torn bool, err error) {
 	}
 	info, err := file.Stat()
 	if err != nil {
-		return m, false, fmt.Errorf("store: %w", err)
+		return m, false, fmt.Errorf("data directory: %w", err)
 	}
 	return m, end < info.Size(), nil
 }
@@ -136,12 +136,12 @@ func verifyTable(path string, whole bool) (size int64, err error) {
 		return damaged("is missing")
 	}
 	if err != nil {
-		return 0, fmt.Errorf("store: %w", err)
+		return 0, fmt.Errorf("data directory: %w", err)
 	}
 	defer file.Close()
 	info, err := file.Stat()
 	if err != nil {
-		return 0, fmt.Errorf("store: %w", err)
+		return 0, fmt.Errorf("data directory: %w", err)
 	}
 	index, blocks, err := readIndex(file, info.Size())
 	if err != nil {

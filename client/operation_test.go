@@ -1,0 +1,158 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	pb "github.com/atolldb/atoll/proto"
+	"github.com/atolldb/atoll/transport"
+)
+
+// tape is a script that keeps what it was asked.
+type tape struct {
+	script
+	t        *testing.T
+	subjects []string
+	ids      []string
+}
+
+func (w *tape) Request(ctx context.Context, subject string, data []byte) ([]byte, error) {
+	var request pb.Request
+	if err := proto.Unmarshal(data, &request); err != nil {
+		w.t.Error(err)
+	}
+	w.subjects, w.ids = append(w.subjects, subject), append(w.ids, string(request.GetOperation()))
+	return w.script.Request(ctx, subject, data)
+}
+
+func refuses(code pb.Error_Code) func(context.Context) ([]byte, error) {
+	return says(&pb.Answer{Error: &pb.Error{Code: code, Text: "no"}})
+}
+
+// An increment is sent again under one id until an answer comes. A refusal says that
+// nothing was done only if all attempts were refused.
+func TestAddInsists(t *testing.T) {
+	type answers = []func(context.Context) ([]byte, error)
+	interrupted := fails(transport.ErrInterrupted)
+	for name, test := range map[string]struct {
+		answers answers
+		asked   int
+		kind    error
+	}{
+		"at once":                      {answers{seven}, 1, nil},
+		"silence, then one":            {answers{silence, silence, silence, seven}, 4, nil},
+		"connection lost":              {answers{interrupted, seven}, 2, nil},
+		"connection lost, nobody":      {answers{interrupted, fails(transport.ErrNoResponders), seven}, 3, nil},
+		"disk on fire":                 {answers{refuses(pb.Error_UNAVAILABLE), seven}, 2, nil},
+		"closing":                      {answers{refuses(pb.Error_UNKNOWN), seven}, 2, nil},
+		"busy after silence":           {answers{silence, refuses(pb.Error_BUSY), seven}, 3, nil},
+		"disk on fire for good":        {answers{refuses(pb.Error_UNAVAILABLE)}, 7, ErrUnavailable},
+		"busy":                         {answers{refuses(pb.Error_BUSY)}, 1, ErrBusy},
+		"overflow":                     {answers{refuses(pb.Error_OVERFLOW)}, 1, ErrOverflow},
+		"overflow after silence":       {answers{silence, refuses(pb.Error_OVERFLOW)}, 2, ErrOutcomeUnknown},
+		"not remembered after silence": {answers{silence, refuses(pb.Error_NOT_REMEMBERED)}, 2, ErrOutcomeUnknown},
+		"silence":                      {answers{silence}, 11, ErrOutcomeUnknown},
+		"closed after silence":         {answers{silence, fails(transport.ErrClosed)}, 2, ErrOutcomeUnknown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := &tape{script: script{answers: test.answers}, t: t}
+				r := &remote{transport: w}
+				r.known.Store(&survey{regions: []string{"eu", "us"}, when: time.Now()})
+				n, err := New(r, 1, 10500*time.Millisecond).Counter("k").Add(context.Background(), 7)
+				if !errors.Is(err, test.kind) || test.kind == nil && (err != nil || n != 7) {
+					t.Errorf("%d, %v; want %v", n, err, test.kind)
+				}
+				if len(w.ids) != test.asked || w.ids[0] == "" || slices.ContainsFunc(w.ids, func(id string) bool { return id != w.ids[0] }) {
+					t.Errorf("asked under the ids %x; want one, %d times", w.ids, test.asked)
+				}
+			})
+		})
+	}
+}
+
+// Whenever the time is up: what may have been done is not said to be undone,
+// because nobody was there in the end.
+func TestAddInDoubt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for timeout := 10 * time.Millisecond; timeout < 5*time.Second; timeout += 7 * time.Millisecond {
+			for _, nobody := range []error{transport.ErrNoResponders, transport.ErrUnreachable} {
+				w := &tape{script: script{answers: []func(context.Context) ([]byte, error){fails(transport.ErrInterrupted), fails(nobody)}}, t: t}
+				r := &remote{transport: w}
+				r.known.Store(&survey{regions: []string{"eu", "us"}, when: time.Now()})
+				if _, err := New(r, 1, timeout).Counter("k").Add(context.Background(), 7); !errors.Is(err, ErrOutcomeUnknown) {
+					t.Errorf("within %v, and then %v: %v", timeout, nobody, err)
+				}
+			}
+		}
+	})
+}
+
+// After two attempts in the nearest region the others are asked.
+func TestAddGoesElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &tape{script: script{answers: []func(context.Context) ([]byte, error){silence, silence, silence, silence, silence, seven}}, t: t}
+		r := &remote{transport: w}
+		r.known.Store(&survey{regions: []string{"eu", "us"}, when: time.Now()})
+		if _, err := New(r, 1, time.Minute).Counter("k").Add(context.Background(), 7); err != nil {
+			t.Error(err)
+		}
+		want := []string{"kv.eu.0", "kv.eu.0", "kv.us.0", "kv.us.0", "kv.eu.0", "kv.eu.0"}
+		if !slices.Equal(w.subjects, want) {
+			t.Errorf("asked %q, want %q", w.subjects, want)
+		}
+	})
+}
+
+// Where ids are not remembered an increment goes without one, and is not repeated.
+// Under an id of the caller's it fails.
+func TestAddWithoutMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		refused := refuses(pb.Error_NOT_REMEMBERED)
+		w := &tape{script: script{answers: []func(context.Context) ([]byte, error){refused, silence}}, t: t}
+		r := &remote{transport: w}
+		r.known.Store(&survey{regions: []string{"eu"}, when: time.Now()})
+		if _, err := New(r, 1, 0).Counter("k").Add(context.Background(), 7); !errors.Is(err, ErrOutcomeUnknown) {
+			t.Error(err)
+		}
+		if len(w.ids) != 2 || w.ids[1] != "" {
+			t.Errorf("asked under the ids %x", w.ids)
+		}
+		w.asked = 0
+		if _, err := New(r, 1, 0).Counter("k").AddOnce(context.Background(), NewOperationID(), 7); !errors.Is(err, ErrNotRemembered) {
+			t.Error(err)
+		}
+	})
+}
+
+func TestOperationID(t *testing.T) {
+	id := NewOperationID()
+	if again, err := ParseOperationID(id.String()); err != nil || again != id {
+		t.Errorf("%v comes back as %v: %v", id, again, err)
+	}
+	if age := time.Since(id.Time()); age < 0 || age > time.Minute {
+		t.Errorf("made %v ago", age)
+	}
+	for _, text := range []string{"", "12", id.String() + "00", "z" + id.String()[1:]} {
+		if _, err := ParseOperationID(text); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+func FuzzParseOperationID(f *testing.F) {
+	f.Add(NewOperationID().String())
+	f.Add("x")
+	f.Fuzz(func(t *testing.T, text string) {
+		id, err := ParseOperationID(text)
+		if again, parsed := ParseOperationID(id.String()); err == nil && (parsed != nil || again != id) {
+			t.Errorf("%q is %v, which is %v", text, id, again)
+		}
+	})
+}

@@ -1,0 +1,185 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/atolldb/atoll/client"
+	pb "github.com/atolldb/atoll/proto"
+)
+
+func membersCommand() *cli.Command {
+	return &cli.Command{
+		Name: "members", ArgsUsage: "[MEMBER]",
+		Usage: "list the members of the cluster, and who can be reached",
+		Description: `The table of members is the cluster's own data, and the same everywhere. How they
+are is what one member sees: the one connected to, or MEMBER.
+
+   STATE   alive; suspect: silent for longer than its rhythm explains; down: a
+           majority of members suspects it; left: it has stopped as it was told;
+           leaving: it hands over what it has, see member decommission
+   PHI     how sure the silence makes that it is gone: at 8, it happens by chance
+           once in 10^8 times
+   SILENT  time since its last heartbeat`,
+		Before: takes(0, 1),
+		Action: func(c *cli.Context) error {
+			return connected(c, func(ctx context.Context, cl *client.Client) error {
+				views, err := cl.Members(ctx, c.Args().First())
+				if err != nil {
+					return err
+				}
+				m := membersOf(views)
+				return answer(c, m, m.print)
+			})
+		},
+	}
+}
+
+func memberCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "member",
+		Usage: "change the table of members",
+		Subcommands: []*cli.Command{decommissionCommand(), {
+			Name: "remove", ArgsUsage: "NAME",
+			Usage: "take a member that is not coming back out of the table",
+			Description: `It owns nothing from then on, and no majority counts it. A member that can be
+reached is not removed: stop it first. What only it had is lost with it; what
+others have of it stays. If it is started again, it is in the table again.`,
+			Before: takes(1, 1),
+			Action: func(c *cli.Context) error {
+				return connected(c, func(ctx context.Context, cl *client.Client) error {
+					views, err := cl.RemoveMember(ctx, c.Args().First())
+					if err != nil {
+						return err
+					}
+					m := membersOf(views)
+					return answer(c, m, m.print)
+				})
+			},
+		}},
+	}
+}
+
+func decommissionCommand() *cli.Command {
+	return &cli.Command{
+		Name: "decommission", ArgsUsage: "NAME",
+		Usage: "have a member hand over all it has, so that it can be stopped",
+		Description: `Other members of its region take over its shards; then it owns nothing any more,
+and keeps nothing. Nothing is lost, and requests are served all the while. This
+command shows how far that is and ends when it is done; interrupted, it goes on
+without it, and the same command shows it again. After it, stop the member and
+remove it from the table.`,
+		Before: takes(1, 1),
+		Action: func(c *cli.Context) error {
+			return connected(c, func(ctx context.Context, cl *client.Client) error {
+				name := c.Args().First()
+				if _, err := cl.Decommission(ctx, name); err != nil {
+					return err
+				}
+				d, err := handedOver(ctx, cl, name, newProgress(c))
+				if err != nil {
+					return err
+				}
+				return answer(c, d, d.print)
+			})
+		},
+	}
+}
+
+// handedOver waits until a member holds nothing any more.
+func handedOver(ctx context.Context, cl *client.Client, name string, line progress) (decommissioned, error) {
+	defer line.clear()
+	most := uint32(0)
+	for {
+		status, err := cl.Status(ctx, name, false)
+		if err != nil {
+			return decommissioned{}, err
+		}
+		rings, err := cl.Rings(ctx, "")
+		if err != nil {
+			return decommissioned{}, err
+		}
+		h := status.GetHoldings()
+		left := h.GetOwned() + h.GetJoining() + h.GetHanding()
+		if most = max(most, left); left == 0 && !owns(rings, name) {
+			return decommissioned{Member: name, Shards: most}, nil
+		}
+		line.show("%s: %s left of %d  %s", name, plural(int(left), "shard"), most, bar(ratio(int(most-left), int(most))))
+		if err := pause(ctx); err != nil {
+			return decommissioned{}, err
+		}
+	}
+}
+
+// owns says whether a member owns a shard, or is to own one.
+func owns(rings *client.Rings, name string) bool {
+	for _, region := range rings.Regions {
+		for _, m := range region.Members {
+			if m.Name == name && m.Owned+m.Becomes > 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+type decommissioned struct {
+	Member string `json:"member"`
+	Shards uint32 `json:"shards"` // that it had
+}
+
+func (d decommissioned) print(w io.Writer) {
+	fmt.Fprintf(w, "%s has handed over %s and holds nothing any more; stop it, then: crdtctl member remove %s\n",
+		d.Member, plural(int(d.Shards), "shard"), d.Member)
+}
+
+type membersAnswer struct {
+	Members []memberView `json:"members"`
+}
+
+type memberView struct {
+	Name       string  `json:"name"`
+	Region     string  `json:"region"`
+	Zone       string  `json:"zone"`
+	Weight     uint32  `json:"weight"`
+	Version    string  `json:"version"`
+	State      string  `json:"state"`
+	Leaving    bool    `json:"leaving"`
+	Phi        float64 `json:"phi"`
+	Silent     float64 `json:"silent_seconds"`
+	Suspicions uint32  `json:"suspicions"`
+	Observers  uint32  `json:"observers"`
+	Client     string  `json:"client"`
+	Route      string  `json:"route"`
+	Gateway    string  `json:"gateway"`
+}
+
+func membersOf(views []*pb.MemberView) membersAnswer {
+	m := membersAnswer{Members: []memberView{}}
+	for _, v := range views {
+		is := v.GetMember()
+		m.Members = append(m.Members, memberView{
+			Name: is.GetName(), Region: is.GetRegion(), Zone: is.GetZone(), Weight: is.GetWeight(), Version: is.GetVersion(),
+			State: v.GetState(), Leaving: is.GetLeaving(), Phi: math.Round(100*v.GetPhi()) / 100, Silent: seconds(ms(v.GetSilentMs())),
+			Suspicions: v.GetSuspicions(), Observers: v.GetObservers(),
+			Client: is.GetClient(), Route: is.GetRoute(), Gateway: is.GetGateway(),
+		})
+	}
+	return m
+}
+
+func (m membersAnswer) print(w io.Writer) {
+	fmt.Fprintln(w, "MEMBER\tREGION\tSTATE\tPHI\tSILENT\tVERSION\tCLIENTS\tROUTES\tGATEWAYS")
+	for _, v := range m.Members {
+		state := v.State
+		if v.Leaving {
+			state += ", leaving"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%.1f\t%.1fs\t%s\t%s\t%s\t%s\n",
+			v.Name, v.Region, state, v.Phi, v.Silent, v.Version, v.Client, v.Route, v.Gateway)
+	}
+}

@@ -1,0 +1,127 @@
+package replica
+
+import (
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/atolldb/atoll/antientropy"
+	"github.com/atolldb/atoll/internal/membership"
+	pb "github.com/atolldb/atoll/proto"
+	"github.com/atolldb/atoll/transport"
+)
+
+// observer is the member's detector of failures, for several goroutines.
+type observer struct {
+	mu       sync.Mutex
+	detector *membership.Detector
+}
+
+func (o *observer) hear(h membership.Heartbeat, now time.Time) []membership.Change {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.detector.Hear(h, now)
+}
+
+func (o *observer) views(now time.Time) []membership.View {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.detector.Views(now)
+}
+
+// pulse is when the next things are due that have to do with heartbeats.
+type pulse struct {
+	beat  time.Time
+	table *antientropy.State // of which the members are expected
+}
+
+// beat sends a heartbeat if it is time, and looks whose are missing.
+func (r *Replica) beat(p *pulse) {
+	now := r.options.Now()
+	if now.Before(p.beat) {
+		return
+	}
+	p.beat = now.Add(r.options.Heartbeats.Interval)
+	if table := r.shards[r.System()].published.Load(); table != p.table && r.expect(now) {
+		p.table = table
+	}
+	r.observer.mu.Lock()
+	changes := r.observer.detector.Tick(now)
+	suspects := r.observer.detector.Suspects()
+	r.observer.mu.Unlock()
+	r.tellChanges(changes)
+	r.sendHeartbeat(suspects, false)
+}
+
+// expect has the members of the table observed, also those never heard, and
+// those no more that are gone and were removed. Should this member have been
+// removed, it is there all the same, and says so.
+func (r *Replica) expect(now time.Time) bool {
+	table, err := r.table()
+	if err != nil {
+		return false // it is read again
+	}
+	r.observer.mu.Lock()
+	defer r.observer.mu.Unlock()
+	listed := map[string]bool{}
+	for _, m := range table {
+		listed[m.GetName()] = true
+		r.observer.detector.Expect(m.GetName(), now)
+	}
+	for _, v := range r.observer.detector.Views(now) {
+		if gone := v.State == membership.Down || v.State == membership.Left; gone && !listed[v.Member] {
+			r.observer.detector.Forget(v.Member)
+			r.peers.forget(v.Member)
+		}
+	}
+	if !listed[r.options.Member] && r.options.Record != nil && !r.placed() { // or it appears
+		r.tasksWG.Go(func() { r.enrollAs(r.options.Record()) })
+	}
+	return true
+}
+
+func (r *Replica) sendHeartbeat(suspects []string, leaving bool) {
+	n := r.network.Load()
+	if n == nil {
+		return
+	}
+	message := marshal(&pb.Heartbeat{
+		Member: r.options.Member, Incarnation: r.identity.Starts, Suspects: suspects, Leaving: leaving, Cluster: r.cluster,
+	})
+	if err := n.transport.Publish(transport.Heartbeat, message); err != nil {
+		r.counters.unsent.Add(1)
+	}
+}
+
+// receiveHeartbeat takes in that another member is there.
+func (r *Replica) receiveHeartbeat(m transport.Message) {
+	var h pb.Heartbeat
+	err := proto.Unmarshal(m.Data, &h)
+	if err != nil || !namePattern.MatchString(h.GetMember()) || len(h.GetSuspects()) > maxPeers {
+		r.counters.malformed.Add(1)
+		return
+	}
+	if r.isForeign(h.GetCluster()) || !r.isKnown(h.GetMember()) {
+		return
+	}
+	r.tellChanges(r.observer.hear(membership.Heartbeat{
+		Member: h.GetMember(), Incarnation: h.GetIncarnation(), Suspects: h.GetSuspects(), Leaving: h.GetLeaving(),
+	}, r.options.Now()))
+}
+
+// isKnown says whether a member has gossiped: so whoever observes it is as many
+// as there are peers.
+func (r *Replica) isKnown(member string) bool {
+	r.peers.mu.Lock()
+	defer r.peers.mu.Unlock()
+	_, known := r.peers.known[member]
+	return known
+}
+
+func (r *Replica) tellChanges(changes []membership.Change) {
+	for _, c := range changes {
+		r.log.Info("a member is seen as "+c.To.String(), "member", c.Member, "before", c.From.String(),
+			"suspicions", c.Suspicions, "observers", c.Observers)
+	}
+}

@@ -1,0 +1,128 @@
+package replica
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/atolldb/atoll/crdt"
+	pb "github.com/atolldb/atoll/proto"
+	"github.com/atolldb/atoll/transport/memnet"
+)
+
+// hint does operations in place of the owners.
+func (m *member) hint(ops ...*pb.Operation) error {
+	_, err := m.DoHinted(m.cluster.t.Context(), shardOf(string(ops[0].Key)), &pb.Request{Operations: ops})
+	return err
+}
+
+// orphan returns a cluster of three members with one owner for each shard, a key
+// of each type in one shard, the owner of it, and the two others.
+func orphan(t *testing.T) (c *cluster, keys []string, owner *member, others []*member) {
+	c = newCluster(t, memnet.Options{})
+	c.start("eu-1", inRegion("eu")).ownersOf(1)
+	for _, name := range []string{"eu-2", "eu-3"} {
+		c.start(name, inRegion("eu"))
+	}
+	c.agreeOnAll()
+	for i := range 3 {
+		keys = append(keys, keyIn(3, "k", i))
+	}
+	owner = c.anyOwner("eu", 3)
+	others = slices.DeleteFunc(slices.Clone(c.members), func(m *member) bool { return m == owner })
+	return c, keys, owner, others
+}
+
+// What is written while no owner can be reached is there when one is back, and
+// nowhere else any more; a restart of who keeps it does not lose it.
+func TestHints(t *testing.T) {
+	c, keys, owner, others := orphan(t)
+	owner.do(incr(keys[0], 5))
+	owner.do(set(keys[2], "old"))
+	owner.stop()
+	for i, m := range others {
+		for _, op := range []*pb.Operation{incr(keys[0], 10), add(keys[1], fmt.Sprint("e", i)), set(keys[2], fmt.Sprint("new", i))} {
+			if err := m.hint(op); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if h := others[0].holdings(); h.GetHints() != 1 || h.GetHanding() != 1 {
+		t.Errorf("holdings are %v, want hints of 1 shard", h)
+	}
+	others[0].restart(nil)
+	if h := others[0].holdings(); h.GetHints() != 1 {
+		t.Errorf("after a restart, holdings are %v, want hints of 1 shard", h)
+	}
+	owner.restart(nil)
+	c.agreeOnAll()
+	if n := owner.number(count(keys[0])); n != 25 {
+		t.Errorf("the counter is %d, want 25", n)
+	}
+	if got := owner.elements(keys[1]); !slices.Equal(got, []string{"e0", "e1"}) {
+		slices.Sort(got)
+		if !slices.Equal(got, []string{"e0", "e1"}) {
+			t.Errorf("the set is %v", got)
+		}
+	}
+	if n := len(owner.do(get(keys[2]))[0].GetSiblings()); n != 3 {
+		t.Errorf("the register has %d siblings, want 3: nobody had seen another's", n)
+	}
+	// Once more: the copies that were removed are started anew, under others.
+	owner.stop()
+	if err := others[0].hint(incr(keys[0], 100)); err != nil {
+		t.Fatal(err)
+	}
+	owner.restart(nil)
+	c.agreeOnAll()
+	if n := owner.number(count(keys[0])); n != 125 {
+		t.Errorf("the counter is %d, want 125", n)
+	}
+}
+
+// What needs to know what is there is refused, and so is what would be too much.
+func TestHintsAreBounded(t *testing.T) {
+	c, keys, owner, others := orphan(t)
+	owner.stop()
+	defer owner.restart(nil)
+	m := others[0]
+	for name, op := range map[string]*pb.Operation{
+		"reset": reset(keys[0]), "remove": remove(keys[1], "e"), "delete": del(keys[0], crdt.TypeCounter), "read": count(keys[0]),
+	} {
+		if err := m.hint(op); !errors.Is(err, ErrNotOwner) {
+			t.Errorf("%s: %v, want %v", name, err, ErrNotOwner)
+		}
+	}
+	if m.shards[3].held() {
+		t.Error("what was refused has started a copy")
+	}
+	m.options.HintLimit = 2
+	m.restart(nil)
+	var err error
+	n := 0
+	for ; err == nil && n < 10; n++ {
+		err = m.hint(incr(keys[0], 1))
+	}
+	if !errors.Is(err, ErrBusy) || n != 3 {
+		t.Errorf("increment %d: %v; want the third to be %v", n, err, ErrBusy)
+	}
+	_ = c
+}
+
+// A copy that stands in for owners takes no operation ids: it ends before it could
+// take anything back. Nothing is written for what it refuses.
+func TestHintsTakeNoOperationIDs(t *testing.T) {
+	_, keys, owner, others := orphan(t)
+	owner.stop()
+	defer owner.restart(nil)
+	m := others[0]
+	request := &pb.Request{Operations: []*pb.Operation{incr(keys[0], 1)}, Operation: operationAt(time.Now(), 1)}
+	if _, err := m.DoHinted(t.Context(), shardOf(keys[0]), request); !errors.Is(err, ErrNotRemembered) {
+		t.Errorf("%v, want %v", err, ErrNotRemembered)
+	}
+	if m.shards[3].held() {
+		t.Error("what was refused has started a copy")
+	}
+}

@@ -1,0 +1,333 @@
+package replica
+
+import (
+	"hash/fnv"
+	"maps"
+	"slices"
+	"strconv"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/atolldb/atoll/antientropy"
+	"github.com/atolldb/atoll/internal/ring"
+	"github.com/atolldb/atoll/internal/store"
+	pb "github.com/atolldb/atoll/proto"
+)
+
+// Who owns a shard follows from the table of members: in each region a ring of
+// its members, and from a ring, as a pure function, the owners of every shard.
+//
+// Members come and go while writes go on, and a quorum of the old owners need
+// not meet one of the new. So a region agrees on its ring in steps. Its layout
+// has a current ring. Once the table asks for another one, the members that gain
+// shards by that take them over, while only the current owners count. When all
+// have them, the layout gets the other ring as its next: from then on a quorum
+// is one of both rings. Those that gain now hear once more of a majority of the
+// current owners, so that they know whatever a majority of these alone has
+// acknowledged. When all have, the next ring becomes the current one. (This is
+// the joint consensus of Ongaro and Ousterhout: In Search of an Understandable
+// Consensus Algorithm, 2014, for quorums of vectors.) Members that go by
+// different states of the table notice it: they exchange what they have heard of
+// it with every answer that counts.
+
+const (
+	layoutPrefix   = "layout/"
+	progressPrefix = "progress/"
+	ownersKey      = "setting/owners"
+	levelKey       = "setting/consistency"
+	// defaultOwners is the number of owners of a shard in each region, as far as
+	// there are members.
+	defaultOwners = 3
+)
+
+// layout is who owns what, as of one state of the table.
+type layout struct {
+	state   *antientropy.State
+	members map[string]*pb.Member
+	owners  int            // the setting
+	level   pb.Consistency // the setting
+	regions map[string]*regionLayout
+}
+
+// regionLayout is who owns what in one region.
+type regionLayout struct {
+	layout   *pb.Layout // nil: nobody has founded the region
+	wanted   *pb.Ring
+	progress map[string]*pb.Progress // by member
+	// The placements of the rings. next is nil but while both count; aim is the
+	// next one, or the wanted one, if that is not the current.
+	current, next, aim *ring.Placement
+	aimRing            *pb.Ring
+}
+
+// view returns who owns what. It is read again when the table has changed.
+func (r *Replica) view() (*layout, error) {
+	state := r.shards[r.System()].published.Load()
+	if known := r.roster.Load(); known != nil && known.state == state {
+		return known, nil
+	}
+	snap := r.store.Snapshot()
+	defer snap.Close()
+	l, err := r.readLayout(snap)
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	// The snapshot is not older than the state that was loaded first.
+	l.state = state
+	r.roster.Store(l)
+	return l, nil
+}
+
+// readLayout reads the table of members and what follows from it.
+func (r *Replica) readLayout(snap store.Snapshot) (*layout, error) {
+	table, err := r.tableAt(snap)
+	if err != nil {
+		return nil, err
+	}
+	l := &layout{members: map[string]*pb.Member{}, regions: map[string]*regionLayout{}}
+	if l.owners, err = r.ownersSetting(snap); err != nil {
+		return nil, err
+	}
+	if l.level, err = r.levelSetting(snap); err != nil {
+		return nil, err
+	}
+	region := func(name string) *regionLayout {
+		if l.regions[name] == nil {
+			l.regions[name] = &regionLayout{wanted: &pb.Ring{Owners: uint32(l.owners)}, progress: map[string]*pb.Progress{}}
+		}
+		return l.regions[name]
+	}
+	for _, m := range table { // in the order of their names
+		l.members[m.GetName()] = m
+		in := region(m.GetRegion())
+		if !m.GetLeaving() {
+			in.wanted.Seats = append(in.wanted.Seats, seatOf(m))
+		}
+		var p pb.Progress
+		if found, err := r.entry(snap, progressPrefix+m.GetName(), &p); err != nil {
+			return nil, err
+		} else if found {
+			in.progress[m.GetName()] = &p
+		}
+	}
+	for name, in := range l.regions {
+		if err := r.place(snap, name, in); err != nil {
+			return nil, err
+		}
+	}
+	return l, nil
+}
+
+// place reads the layout of a region and computes its placements.
+func (r *Replica) place(snap store.Snapshot, name string, in *regionLayout) (err error) {
+	if in.layout, err = r.agreed(snap, name); err != nil || in.layout == nil {
+		return err
+	}
+	agreed := in.layout
+	if in.current, err = r.placement(agreed.GetCurrent()); err != nil {
+		return err
+	}
+	switch {
+	case agreed.GetNext() != nil:
+		if in.next, err = r.placement(agreed.GetNext()); err != nil {
+			return err
+		}
+		in.aim, in.aimRing = in.next, agreed.GetNext()
+	case !proto.Equal(agreed.GetCurrent(), in.wanted):
+		if in.aim, err = r.placement(in.wanted); err != nil {
+			return err
+		}
+		in.aimRing = in.wanted
+	}
+	return nil
+}
+
+// agreed returns the layout of a region, nil if it has none. A founder may not
+// have heard that the region is there: then the one that is there counts.
+func (r *Replica) agreed(snap store.Snapshot, region string) (*pb.Layout, error) {
+	found, err := read(snap, r.System(), &pb.Operation{
+		Key: []byte(layoutPrefix + region), What: &pb.Operation_RegisterGet{RegisterGet: &pb.Empty{}},
+	})
+	var first *pb.Layout
+	for _, s := range found.GetSiblings() {
+		var l pb.Layout
+		if proto.Unmarshal(s.GetValue(), &l) != nil {
+			continue // of a later version
+		}
+		if len(l.GetCurrent().GetSeats()) > 0 {
+			return &l, err
+		}
+		if first == nil {
+			first = &l
+		}
+	}
+	return first, err
+}
+
+// placement returns the placement that follows from a ring.
+func (r *Replica) placement(g *pb.Ring) (*ring.Placement, error) {
+	key := ringHash(g)
+	if known, ok := r.placements.Load(key); ok {
+		return known.(*ring.Placement), nil
+	}
+	var members []ring.Member
+	for _, s := range g.GetSeats() {
+		members = append(members, ring.Member{Name: s.GetName(), Zone: s.GetZone(), Weight: int(s.GetWeight())})
+	}
+	p, err := ring.Place(members, r.options.Shards, max(1, int(g.GetOwners())))
+	if err == nil {
+		r.placements.Store(key, p)
+	}
+	return p, err
+}
+
+func seatOf(m *pb.Member) *pb.Seat {
+	weight := min(max(1, m.GetWeight()), ring.MaxWeight)
+	return &pb.Seat{Name: m.GetName(), Zone: m.GetZone(), Weight: weight}
+}
+
+// ringHash tells rings apart.
+func ringHash(g *pb.Ring) uint64 {
+	h := fnv.New64a()
+	// Writing to a hash does not fail.
+	_, _ = h.Write(marshal(g))
+	return h.Sum64()
+}
+
+// entry reads a message from a register of the system shard, and whether there
+// is one that makes sense.
+func (r *Replica) entry(snap store.Snapshot, key string, m proto.Message) (bool, error) {
+	found, err := read(snap, r.System(), &pb.Operation{
+		Key: []byte(key), What: &pb.Operation_RegisterGet{RegisterGet: &pb.Empty{}},
+	})
+	if err != nil || len(found.GetSiblings()) == 0 {
+		return false, err
+	}
+	// What makes no sense is of a later version: as if it were not there.
+	return proto.Unmarshal(found.GetSiblings()[0].GetValue(), m) == nil, nil
+}
+
+func (r *Replica) ownersSetting(snap store.Snapshot) (int, error) {
+	set, err := r.setting(snap, ownersKey)
+	if err != nil || set == "" {
+		return defaultOwners, err
+	}
+	n, err := strconv.Atoi(set)
+	if err != nil || n < 1 || n > ring.MaxOwners {
+		return defaultOwners, nil
+	}
+	return n, nil
+}
+
+func (r *Replica) levelSetting(snap store.Snapshot) (pb.Consistency, error) {
+	set, err := r.setting(snap, levelKey)
+	return pb.Consistency(pb.Consistency_value[set]), err // one, if it is none
+}
+
+// setting returns the value of a setting, "" if it was never set.
+func (r *Replica) setting(snap store.Snapshot, key string) (string, error) {
+	found, err := read(snap, r.System(), &pb.Operation{
+		Key: []byte(key), What: &pb.Operation_RegisterGet{RegisterGet: &pb.Empty{}},
+	})
+	if err != nil || len(found.GetSiblings()) == 0 {
+		return "", err
+	}
+	return string(found.GetSiblings()[0].GetValue()), nil
+}
+
+// placed says whether shards have owners by a table; if not, every member owns
+// all of them.
+func (r *Replica) placed() bool { return r.options.Record != nil && r.options.Owners == nil }
+
+// names returns the regions in order.
+func (l *layout) names() []string { return slices.Sorted(maps.Keys(l.regions)) }
+
+// electorates returns the sets of owners of a shard of each of which a quorum
+// takes a part, by region: one set in the steady state. While regions change
+// their rings, there is one for each choice of a ring in each of them, so that
+// whoever is ahead in the table has at least one in common with whoever is not.
+func (l *layout) electorates(shard int) []map[string][]string {
+	sets := []map[string][]string{{}}
+	for _, name := range l.names() {
+		in := l.regions[name]
+		if in.current == nil {
+			continue
+		}
+		choices := [][]string{l.present(in.current.Owners(shard))}
+		if in.next != nil {
+			choices = append(choices, l.present(in.next.Owners(shard)))
+		}
+		var grown []map[string][]string
+		for _, set := range sets {
+			for _, owners := range choices {
+				with := maps.Clone(set)
+				if len(owners) > 0 {
+					with[name] = owners
+				}
+				grown = append(grown, with)
+			}
+		}
+		sets = grown
+	}
+	return sets
+}
+
+// present leaves out those who were removed from the table: what only they had
+// is gone.
+func (l *layout) present(owners []string) []string {
+	return slices.DeleteFunc(slices.Clone(owners), func(name string) bool { return l.members[name] == nil })
+}
+
+// settled says whether every member that gains shards by the aim has taken them
+// over: while both rings count, or before.
+func (in *regionLayout) settled(l *layout) bool {
+	hash, joint := ringHash(in.aimRing), in.next != nil
+	for _, seat := range in.aimRing.GetSeats() {
+		name := seat.GetName()
+		if l.members[name] == nil || !in.gains(name) {
+			continue
+		}
+		if p := in.progress[name]; p.GetRing() != hash || joint && !p.GetJoint() {
+			return false
+		}
+	}
+	return true
+}
+
+// gains says whether a member owns a shard by the aim that it does not own yet.
+func (in *regionLayout) gains(name string) bool {
+	return slices.ContainsFunc(in.aim.Owned(name), func(shard int) bool {
+		return !slices.Contains(in.current.Owners(shard), name)
+	})
+}
+
+// advanced returns the layout that comes after, nil if there is none yet.
+func (in *regionLayout) advanced(l *layout) *pb.Layout {
+	switch {
+	case in.layout == nil || in.aim == nil || !in.settled(l):
+		return nil
+	case in.next != nil:
+		return &pb.Layout{Current: in.layout.GetNext()}
+	}
+	return &pb.Layout{Current: in.layout.GetCurrent(), Next: in.wanted}
+}
+
+// claim is what a member is to a shard.
+type claim int
+
+const (
+	unrelated claim = iota // it has no business with it
+	heir                   // it is to own it
+	owner                  // it is asked for it, and counts
+)
+
+// claimOf returns what a member of a region is to a shard.
+func (in *regionLayout) claimOf(name string, shard int) claim {
+	switch {
+	case in.current != nil && slices.Contains(in.current.Owners(shard), name):
+		return owner
+	case in.aim != nil && slices.Contains(in.aim.Owners(shard), name):
+		return heir
+	}
+	return unrelated
+}

@@ -1,0 +1,304 @@
+package replica
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/atolldb/atoll/internal/ring"
+	"github.com/atolldb/atoll/internal/store/badgerstore"
+	pb "github.com/atolldb/atoll/proto"
+	"github.com/atolldb/atoll/transport/memnet"
+)
+
+// owners returns who owns a shard in a region, as a member has it.
+func (m *member) owners(region string, shard int) []string {
+	l, err := m.view()
+	if err != nil {
+		m.cluster.t.Fatal(err)
+	}
+	return l.regions[region].current.Owners(shard)
+}
+
+// byName returns a member of the cluster.
+func (c *cluster) byName(name string) *member {
+	return c.members[slices.IndexFunc(c.members, func(m *member) bool { return m.options.Member == name })]
+}
+
+// ownersOf sets how many owners a shard has in a region.
+func (m *member) ownersOf(n int) {
+	m.cluster.t.Helper()
+	if err := m.Configure(m.cluster.t.Context(), &pb.Settings{Owners: uint32(n)}); err != nil {
+		m.cluster.t.Fatal(err)
+	}
+}
+
+// agreeOnAll waits until the owners of every shard agree, and returns how many
+// members have a copy of each.
+func (c *cluster) agreeOnAll() map[int]int {
+	c.t.Helper()
+	c.allKnow()
+	copies := map[int]int{}
+	for shard := range testShards {
+		eventually(c.t, fmt.Sprintf("the owners of shard %d agree", shard), func() bool {
+			var owners []*member
+			for _, m := range c.members {
+				if m.shards[shard].held() {
+					owners = append(owners, m)
+				}
+			}
+			copies[shard] = len(owners)
+			return len(owners) > 0 && agree(shard, owners)
+		})
+	}
+	return copies
+}
+
+// anyOwner returns a member of a region that serves a shard.
+func (c *cluster) anyOwner(region string, shard int) *member {
+	c.t.Helper()
+	var found *member
+	eventually(c.t, fmt.Sprintf("shard %d has an owner in %s", shard, region), func() bool {
+		for _, m := range c.members {
+			if m.options.Region == region && m.shards[shard].serving.Load() {
+				found = m
+				return true
+			}
+		}
+		return false
+	})
+	return found
+}
+
+// Members that come take over what is theirs, with all that is in it, and those
+// who owned it before give it up only then.
+func TestMembersCome(t *testing.T) {
+	c := newCluster(t, memnet.Options{})
+	first := c.start("eu-1", inRegion("eu"))
+	first.ownersOf(2)
+	keys := map[string]int64{}
+	for i := range 400 {
+		key := fmt.Sprint("key", i)
+		keys[key] = int64(i + 1)
+		first.do(incr(key, keys[key]))
+	}
+	for _, name := range []string{"eu-2", "eu-3", "us-1", "us-2", "us-3", "us-4"} {
+		c.start(name, inRegion(name[:2]))
+	}
+	for shard, n := range c.agreeOnAll() {
+		if n != 4 {
+			t.Errorf("%d members have shard %d, want 2 in each of 2 regions", n, shard)
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(keys)) {
+		for _, region := range []string{"eu", "us"} {
+			if n := c.anyOwner(region, shardOf(key)).number(count(key)); n != keys[key] {
+				t.Errorf("%s is %d in %s, want %d", key, n, region, keys[key])
+			}
+		}
+	}
+}
+
+// What is placed is what the pure function of the table says.
+func TestPlacedByTable(t *testing.T) {
+	c := newCluster(t, memnet.Options{})
+	heavy := func(o *Options) {
+		inRegion("eu")(o)
+		record := o.Record
+		o.Record = func() *pb.Member {
+			m := record()
+			m.Weight, m.Zone = 3, "b"
+			return m
+		}
+	}
+	first := c.start("eu-1", inRegion("eu"))
+	first.ownersOf(1)
+	c.start("eu-2", heavy)
+	c.agreeOnAll()
+	want, err := ring.Place([]ring.Member{{Name: "eu-1", Weight: 1}, {Name: "eu-2", Weight: 3, Zone: "b"}}, testShards, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for shard := range testShards {
+		if got := first.owners("eu", shard); !slices.Equal(got, want.Owners(shard)) {
+			t.Errorf("shard %d is owned by %v, want %v", shard, got, want.Owners(shard))
+		}
+	}
+}
+
+// A member that is to leave hands over all it has, and owns nothing then; one
+// that is gone for good is replaced by what the others have.
+func TestMembersGo(t *testing.T) {
+	c := newCluster(t, memnet.Options{})
+	first := c.start("eu-1", inRegion("eu"))
+	first.ownersOf(2)
+	for _, name := range []string{"eu-2", "eu-3", "eu-4"} {
+		c.start(name, inRegion("eu"))
+	}
+	c.agreeOnAll()
+	keys := map[string]int64{}
+	write := func() {
+		for i := range 200 {
+			key := fmt.Sprint("key", i)
+			keys[key]++
+			answer, err := c.anyOwner("eu", shardOf(key)).atWithin(local, 5000, incr(key, 1))
+			if err != nil {
+				t.Fatal(answer, err)
+			}
+		}
+	}
+	check := func() {
+		t.Helper()
+		for key, want := range keys {
+			answer, err := c.anyOwner("eu", shardOf(key)).atWithin(local, 5000, count(key))
+			if err != nil || answer.Results[0].Number != want {
+				t.Errorf("%s is %v, %v; want %d", key, answer, err, want)
+			}
+		}
+	}
+	write()
+	if err := first.Decommission(t.Context(), "eu-1"); err != nil {
+		t.Fatal(err)
+	}
+	write()
+	c.agreeOnAll()
+	for _, s := range first.shards[:testShards] {
+		if s.held() {
+			t.Errorf("the member that leaves holds shard %d", s.index)
+		}
+	}
+	check()
+	lost := c.byName("eu-3")
+	lost.stop()
+	c.members = slices.DeleteFunc(c.members, func(m *member) bool { return m == lost })
+	second := c.byName("eu-2")
+	eventually(t, "eu-3 has left", func() bool { return second.Remove(t.Context(), "eu-3") == nil })
+	write()
+	c.agreeOnAll()
+	check()
+}
+
+// While owners change under a load, no acknowledged write is missing, and no
+// read of a quorum goes back.
+func TestChangeUnderLoad(t *testing.T) {
+	random := seeded(t)
+	c := newCluster(t, memnet.Options{})
+	first := c.start("eu-1", inRegion("eu"))
+	first.ownersOf(2)
+	for _, name := range []string{"eu-2", "us-1", "us-2"} {
+		c.start(name, inRegion(name[:2]))
+	}
+	c.agreeOnAll()
+	stop, done := make(chan struct{}), make(chan map[string]int64)
+	members := slices.Clone(c.members)
+	go func() {
+		acknowledged := map[string]int64{}
+		defer func() { done <- acknowledged }()
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			key := fmt.Sprint("key", i%50)
+			for _, m := range members {
+				if m.options.Region != []string{"eu", "us"}[i%2] || !m.shards[shardOf(key)].serving.Load() {
+					continue
+				}
+				level := levels[i%4]
+				if _, err := m.atWithin(level, 5000, incr(key, 1)); err == nil {
+					acknowledged[key]++
+					if level == most || level == each {
+						answer, err := m.atWithin(most, 5000, count(key))
+						if err == nil && answer.Results[0].Number < acknowledged[key]/2 {
+							t.Errorf("%s reads %d at quorum, after %d acknowledged", key, answer.Results[0].Number, acknowledged[key])
+						}
+					}
+				}
+				break
+			}
+		}
+	}()
+	for _, name := range []string{"eu-3", "us-3", "eu-4"} {
+		c.start(name, inRegion(name[:2]))
+		if random.IntN(2) == 0 {
+			c.allKnow()
+		}
+	}
+	c.allKnow()
+	first.ownersOf(3)
+	time.Sleep(time.Millisecond)
+	c.allKnow()
+	close(stop)
+	acknowledged := <-done
+	c.agreeOnAll()
+	for key, want := range acknowledged {
+		if n := c.anyOwner("eu", shardOf(key)).number(count(key)); n < want {
+			t.Errorf("%s is %d, %d increments were acknowledged", key, n, want)
+		}
+	}
+	t.Logf("%d keys, %d acknowledged on the first", len(acknowledged), acknowledged["key0"])
+}
+
+// BenchmarkOwners measures increments of one region, by 64 writers who ask any
+// of the owners, with 1, 2 and 3 owners of each shard, each on a disk of its own
+// with fsync; x1 compares it with one owner at one, in the same run.
+func BenchmarkOwners(b *testing.B) {
+	alone := 0.0
+	for owners := 1; owners <= 3; owners++ {
+		c := newCluster(b, memnet.Options{})
+		for i := range owners {
+			s, err := badgerstore.Open(badgerstore.Options{Dir: b.TempDir(), Durability: badgerstore.Fsync})
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Cleanup(func() { s.Close() })
+			c.startOn(fmt.Sprint("eu-", i+1), &disk{Store: s}, inRegion("eu"))
+		}
+		// The stores are closed after the members, which Cleanup would close later.
+		b.Cleanup(func() {
+			for _, m := range c.members {
+				m.stop()
+			}
+			c.members = nil
+		})
+		c.allKnow()
+		for _, level := range []pb.Consistency{one, local} {
+			b.Run(fmt.Sprintf("%d/%v", owners, level), func(b *testing.B) {
+				rate := c.load(b, level)
+				if owners == 1 && level == one {
+					alone = rate
+				}
+				b.ReportMetric(rate, "op/s")
+				b.ReportMetric(rate/alone, "x1")
+			})
+		}
+	}
+}
+
+// load has 64 writers do b.N increments, and returns how many there were per
+// second.
+func (c *cluster) load(b *testing.B, level pb.Consistency) float64 {
+	b.Helper()
+	var next atomic.Int64
+	var writers sync.WaitGroup
+	start := time.Now()
+	for w := range benchWriters {
+		random := rand.New(rand.NewPCG(uint64(w), 1))
+		writers.Go(func() {
+			for i := int(next.Add(1)); i <= b.N; i = int(next.Add(1)) {
+				op := incr(fmt.Sprint("counter", random.IntN(10_000)), 1)
+				if _, err := c.members[random.IntN(len(c.members))].atWithin(level, 10_000, op); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}
+	writers.Wait()
+	return float64(b.N) / time.Since(start).Seconds()
+}

@@ -1,0 +1,146 @@
+package server
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"time"
+
+	"github.com/atolldb/atoll/client"
+	pb "github.com/atolldb/atoll/proto"
+)
+
+// probeTimeout is how long an address to join may take to say what listens
+// there, and a member to say who else there is.
+const probeTimeout = 3 * time.Second
+
+// greets returns what a NATS server says of itself when somebody connects, or
+// nil.
+func greets(ctx context.Context, address string) map[string]any {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil
+	}
+	defer conn.Close()
+	deadline, _ := ctx.Deadline()
+	if conn.SetReadDeadline(deadline) != nil {
+		return nil
+	}
+	line, err := bufio.NewReaderSize(conn, 16<<10).ReadSlice('\n')
+	said, ok := bytes.CutPrefix(line, []byte("INFO "))
+	if err != nil || !ok {
+		return nil
+	}
+	var info map[string]any
+	if json.Unmarshal(said, &info) != nil {
+		return nil
+	}
+	return info
+}
+
+// takesClients says whether an address is one at which a member serves clients.
+// Those for routes and gateways greet otherwise.
+func takesClients(ctx context.Context, address string) bool {
+	_, is := greets(ctx, address)["client_ip"]
+	return is
+}
+
+// discover replaces addresses to join at which members serve clients by those
+// that they know: the routes of the own region, the gateways of others. The
+// rest are taken for routes of the own region, that may be up later.
+func (c Config) discover(ctx context.Context) (Config, error) {
+	var routes, asked []string
+	for _, address := range c.Join {
+		if _, _, err := net.SplitHostPort(address); err == nil && takesClients(ctx, address) {
+			asked = append(asked, address)
+		} else {
+			routes = append(routes, address)
+		}
+	}
+	if len(asked) == 0 {
+		return c, nil
+	}
+	status, members, err := survey(ctx, asked)
+	if err != nil {
+		return c, fmt.Errorf("%w: the member to join at %s does not say who else there is: %w", ErrConfig, asked[0], err)
+	}
+	shards := len(status.GetShards()) - 1
+	switch {
+	case c.Cluster != "" && c.Cluster != status.GetCluster():
+		return c, fmt.Errorf("%w: the member to join is of the cluster %q, not %q", ErrConfig, status.GetCluster(), c.Cluster)
+	case c.Shards != 0 && c.Shards != shards:
+		return c, fmt.Errorf("%w: the cluster to join has %d shards, not %d", ErrConfig, shards, c.Shards)
+	}
+	c.Cluster, c.Shards, c.Join, c.asked = status.GetCluster(), shards, routes, asked
+	return c.with(members), nil
+}
+
+// survey asks the first member that answers for its cluster and its table.
+func survey(ctx context.Context, servers []string) (status *pb.Status, members []*pb.Member, err error) {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	conn, err := client.Connect(ctx, client.Options{Servers: servers, Name: "joining"})
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	if status, err = conn.Status(ctx, "", true); err != nil {
+		return nil, nil, err
+	}
+	views, err := conn.Members(ctx, "")
+	for _, v := range views {
+		members = append(members, v.GetMember())
+	}
+	return status, members, err
+}
+
+// with adds the addresses of members to those that are named.
+func (c Config) with(members []*pb.Member) Config {
+	c.Join = slices.Clone(c.Join)
+	regions := map[string][]string{}
+	for region, addresses := range c.Regions {
+		regions[region] = slices.Clone(addresses)
+	}
+	for _, m := range members {
+		switch {
+		case m.GetName() == c.Name || m.GetName() == "":
+		case m.GetRegion() == c.Region:
+			c.Join = addAddress(c.Join, m.GetRoute())
+		default:
+			if with := addAddress(regions[m.GetRegion()], m.GetGateway()); len(with) > 0 {
+				regions[m.GetRegion()] = with
+			}
+		}
+	}
+	c.Regions = regions
+	return c
+}
+
+func addAddress(addresses []string, address string) []string {
+	if address == "" || slices.Contains(addresses, address) || checkAddress("of a member", address, 1) != nil {
+		return addresses
+	}
+	return append(addresses, address)
+}
+
+// introduce has the member that was asked who there is know of this one, so that
+// one which asks next finds it, though no link to it is up yet.
+func (s *Server) introduce(ctx context.Context) error {
+	if len(s.config.asked) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	conn, err := client.Connect(ctx, client.Options{Servers: s.config.asked, Name: "joining"})
+	if err != nil {
+		return err
+	}
+	return errors.Join(conn.Enroll(ctx, s.record()), conn.Close())
+}
