@@ -2,7 +2,7 @@
 # go test do from a fresh clone.
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint ci proto demo bench fuzz soak
+.PHONY: help build test race lint ci proto demo bench fuzz soak image
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,3 +47,12 @@ fuzz: ## fuzz every decoder of remote and disk bytes; FUZZTIME=30s for each
 soak: ## simulate SEEDS=1000 clusters, run three processes through faults for DURATION=10m
 	go test ./internal/sim -run '^TestSeeds$$' -count=1 -timeout 0 -v -seeds $(or $(SEEDS),1000) -from $$(date +%s)
 	go run ./internal/soak --duration $(or $(DURATION),10m) $(ARGS)
+
+# The times of the files are fixed, so that the same source and the same Go make
+# the same layers.
+image: ## build the image atoll:dev from binaries built here (needs Docker)
+	rm -rf bin/image && mkdir -p bin/image/data
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags='-s -w' -o bin/image/ ./cmd/...
+	find bin/image -exec touch -d @0 {} +
+	docker build --quiet --target host -t atoll:dev -f examples/geo/Dockerfile bin/image
+	docker image inspect --format '{{.RepoTags}} {{.Size}} bytes' atoll:dev
