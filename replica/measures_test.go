@@ -15,6 +15,7 @@ import (
 	"github.com/atolldb/atoll/internal/ring"
 	"github.com/atolldb/atoll/internal/store"
 	pb "github.com/atolldb/atoll/proto"
+	"github.com/atolldb/atoll/transport"
 	"github.com/atolldb/atoll/transport/memnet"
 )
 
@@ -128,6 +129,34 @@ func TestMeasureTraffic(t *testing.T) {
 	}
 	if _, received := sums("events"); received != 2*c.network.Traffic("delta.").Bytes {
 		t.Errorf("events: %d bytes were received of %d that went to two others each", received, c.network.Traffic("delta.").Bytes)
+	}
+}
+
+// What has gone nowhere is not counted as sent.
+func TestMeasureNothingSent(t *testing.T) {
+	c, _, _, _ := three(t, nil)
+	end, err := c.network.Join("eu", "other")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var flows [kindsOfTraffic]flow
+	m := &metered{end, "other", &flows}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	request := func(ctx context.Context, want error) {
+		t.Helper()
+		if _, err := m.Request(ctx, transport.Sync("nobody"), []byte("hello")); !errors.Is(err, want) {
+			t.Errorf("failed with %v, want %v", err, want)
+		}
+	}
+	request(t.Context(), transport.ErrNoResponders)
+	request(ended, context.Canceled)
+	if err := end.Close(); err != nil {
+		t.Fatal(err)
+	}
+	request(t.Context(), transport.ErrClosed)
+	if n := flows[trafficSync].sent.Load(); n != 0 {
+		t.Errorf("%d bytes were counted as sent", n)
 	}
 }
 

@@ -78,13 +78,24 @@ func (m *metered) Subscribe(pattern string, handle func(transport.Message)) (tra
 
 // Request implements transport.Transport.
 func (m *metered) Request(ctx context.Context, subject string, data []byte) ([]byte, error) {
+	ended := ctx.Err() != nil // before anything could be sent
 	answer, err := m.Transport.Request(ctx, subject, data)
 	f := m.flow(subject)
-	if !errors.Is(err, transport.ErrUnreachable) && !errors.Is(err, transport.ErrTooLarge) {
+	if !ended && !wasKept(err) {
 		f.sent.Add(uint64(len(data)))
 	}
 	f.received.Add(uint64(len(answer)))
 	return answer, err
+}
+
+// wasKept says of a request that failed that it went nowhere.
+func wasKept(err error) bool {
+	for _, kept := range []error{transport.ErrUnreachable, transport.ErrTooLarge, transport.ErrNoResponders, transport.ErrClosed} {
+		if errors.Is(err, kept) {
+			return true
+		}
+	}
+	return false
 }
 
 // Serve implements transport.Transport.
