@@ -1669,6 +1669,7 @@ type SyncRequest struct {
 	//	*SyncRequest_Settings
 	//	*SyncRequest_Rings
 	//	*SyncRequest_Enroll
+	//	*SyncRequest_Backup
 	What          isSyncRequest_What `protobuf_oneof:"what"`
 	Cluster       uint64             `protobuf:"fixed64,9,opt,name=cluster,proto3" json:"cluster,omitempty"` // not needed for what people ask
 	unknownFields protoimpl.UnknownFields
@@ -1820,6 +1821,15 @@ func (x *SyncRequest) GetEnroll() *Member {
 	return nil
 }
 
+func (x *SyncRequest) GetBackup() *BackupQuery {
+	if x != nil {
+		if x, ok := x.What.(*SyncRequest_Backup); ok {
+			return x.Backup
+		}
+	}
+	return nil
+}
+
 func (x *SyncRequest) GetCluster() uint64 {
 	if x != nil {
 		return x.Cluster
@@ -1879,6 +1889,10 @@ type SyncRequest_Enroll struct {
 	Enroll *Member `protobuf:"bytes,13,opt,name=enroll,proto3,oneof"` // in the table; answers members
 }
 
+type SyncRequest_Backup struct {
+	Backup *BackupQuery `protobuf:"bytes,20,opt,name=backup,proto3,oneof"`
+}
+
 func (*SyncRequest_Members) isSyncRequest_What() {}
 
 func (*SyncRequest_Hear) isSyncRequest_What() {}
@@ -1902,6 +1916,8 @@ func (*SyncRequest_Settings) isSyncRequest_What() {}
 func (*SyncRequest_Rings) isSyncRequest_What() {}
 
 func (*SyncRequest_Enroll) isSyncRequest_What() {}
+
+func (*SyncRequest_Backup) isSyncRequest_What() {}
 
 // Settings are the cluster's. What is not set stays as it is.
 type Settings struct {
@@ -2090,6 +2106,7 @@ type SyncAnswer struct {
 	//	*SyncAnswer_States
 	//	*SyncAnswer_Scrub
 	//	*SyncAnswer_Rings
+	//	*SyncAnswer_Backup
 	What          isSyncAnswer_What `protobuf_oneof:"what"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2211,6 +2228,15 @@ func (x *SyncAnswer) GetRings() *Rings {
 	return nil
 }
 
+func (x *SyncAnswer) GetBackup() *BackupPage {
+	if x != nil {
+		if x, ok := x.What.(*SyncAnswer_Backup); ok {
+			return x.Backup
+		}
+	}
+	return nil
+}
+
 type isSyncAnswer_What interface {
 	isSyncAnswer_What()
 }
@@ -2247,6 +2273,10 @@ type SyncAnswer_Rings struct {
 	Rings *Rings `protobuf:"bytes,9,opt,name=rings,proto3,oneof"`
 }
 
+type SyncAnswer_Backup struct {
+	Backup *BackupPage `protobuf:"bytes,20,opt,name=backup,proto3,oneof"`
+}
+
 func (*SyncAnswer_Members) isSyncAnswer_What() {}
 
 func (*SyncAnswer_Heard) isSyncAnswer_What() {}
@@ -2262,6 +2292,315 @@ func (*SyncAnswer_States) isSyncAnswer_What() {}
 func (*SyncAnswer_Scrub) isSyncAnswer_What() {}
 
 func (*SyncAnswer_Rings) isSyncAnswer_What() {}
+
+func (*SyncAnswer_Backup) isSyncAnswer_What() {}
+
+// BackupQuery asks for the next part of what a member has on disk, as of the
+// moment when the first question without a session was answered.
+type BackupQuery struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       uint64                 `protobuf:"fixed64,1,opt,name=session,proto3" json:"session,omitempty"` // 0: begin; answers origin
+	Shard         uint32                 `protobuf:"varint,2,opt,name=shard,proto3" json:"shard,omitempty"`
+	After         []byte                 `protobuf:"bytes,3,opt,name=after,proto3" json:"after,omitempty"`    // the last key of the page before, of the same shard
+	Offset        uint64                 `protobuf:"varint,4,opt,name=offset,proto3" json:"offset,omitempty"` // not 0: so much of its value is there already
+	Known         []byte                 `protobuf:"bytes,5,opt,name=known,proto3" json:"known,omitempty"`    // marks of the leaves that are there already
+	End           bool                   `protobuf:"varint,6,opt,name=end,proto3" json:"end,omitempty"`       // there are no more questions
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupQuery) Reset() {
+	*x = BackupQuery{}
+	mi := &file_proto_atoll_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupQuery) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupQuery) ProtoMessage() {}
+
+func (x *BackupQuery) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_atoll_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupQuery.ProtoReflect.Descriptor instead.
+func (*BackupQuery) Descriptor() ([]byte, []int) {
+	return file_proto_atoll_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *BackupQuery) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *BackupQuery) GetShard() uint32 {
+	if x != nil {
+		return x.Shard
+	}
+	return 0
+}
+
+func (x *BackupQuery) GetAfter() []byte {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+func (x *BackupQuery) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *BackupQuery) GetKnown() []byte {
+	if x != nil {
+		return x.Known
+	}
+	return nil
+}
+
+func (x *BackupQuery) GetEnd() bool {
+	if x != nil {
+		return x.End
+	}
+	return false
+}
+
+type BackupPage struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Origin        *BackupOrigin          `protobuf:"bytes,1,opt,name=origin,proto3" json:"origin,omitempty"`
+	Pairs         []*Pair                `protobuf:"bytes,2,rep,name=pairs,proto3" json:"pairs,omitempty"`
+	Part          bool                   `protobuf:"varint,3,opt,name=part,proto3" json:"part,omitempty"` // the value of the last pair goes on
+	More          bool                   `protobuf:"varint,4,opt,name=more,proto3" json:"more,omitempty"` // of the shard
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupPage) Reset() {
+	*x = BackupPage{}
+	mi := &file_proto_atoll_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupPage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupPage) ProtoMessage() {}
+
+func (x *BackupPage) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_atoll_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupPage.ProtoReflect.Descriptor instead.
+func (*BackupPage) Descriptor() ([]byte, []int) {
+	return file_proto_atoll_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *BackupPage) GetOrigin() *BackupOrigin {
+	if x != nil {
+		return x.Origin
+	}
+	return nil
+}
+
+func (x *BackupPage) GetPairs() []*Pair {
+	if x != nil {
+		return x.Pairs
+	}
+	return nil
+}
+
+func (x *BackupPage) GetPart() bool {
+	if x != nil {
+		return x.Part
+	}
+	return false
+}
+
+func (x *BackupPage) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+// BackupOrigin says whose backup it is.
+type BackupOrigin struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       uint64                 `protobuf:"fixed64,1,opt,name=session,proto3" json:"session,omitempty"`
+	Cluster       string                 `protobuf:"bytes,2,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	Shards        uint32                 `protobuf:"varint,3,opt,name=shards,proto3" json:"shards,omitempty"`
+	Member        string                 `protobuf:"bytes,4,opt,name=member,proto3" json:"member,omitempty"`
+	Region        string                 `protobuf:"bytes,5,opt,name=region,proto3" json:"region,omitempty"`
+	Version       string                 `protobuf:"bytes,6,opt,name=version,proto3" json:"version,omitempty"`   // of the program
+	Format        uint32                 `protobuf:"varint,7,opt,name=format,proto3" json:"format,omitempty"`    // of the layout on disk
+	Identity      []byte                 `protobuf:"bytes,8,opt,name=identity,proto3" json:"identity,omitempty"` // what the directory says of itself
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupOrigin) Reset() {
+	*x = BackupOrigin{}
+	mi := &file_proto_atoll_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupOrigin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupOrigin) ProtoMessage() {}
+
+func (x *BackupOrigin) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_atoll_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupOrigin.ProtoReflect.Descriptor instead.
+func (*BackupOrigin) Descriptor() ([]byte, []int) {
+	return file_proto_atoll_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *BackupOrigin) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *BackupOrigin) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+func (x *BackupOrigin) GetShards() uint32 {
+	if x != nil {
+		return x.Shards
+	}
+	return 0
+}
+
+func (x *BackupOrigin) GetMember() string {
+	if x != nil {
+		return x.Member
+	}
+	return ""
+}
+
+func (x *BackupOrigin) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
+}
+
+func (x *BackupOrigin) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *BackupOrigin) GetFormat() uint32 {
+	if x != nil {
+		return x.Format
+	}
+	return 0
+}
+
+func (x *BackupOrigin) GetIdentity() []byte {
+	if x != nil {
+		return x.Identity
+	}
+	return nil
+}
+
+type Pair struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Value         []byte                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Pair) Reset() {
+	*x = Pair{}
+	mi := &file_proto_atoll_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Pair) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Pair) ProtoMessage() {}
+
+func (x *Pair) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_atoll_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Pair.ProtoReflect.Descriptor instead.
+func (*Pair) Descriptor() ([]byte, []int) {
+	return file_proto_atoll_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *Pair) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *Pair) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
 
 // Hear asks what an owner has heard of some objects, once it has heard what a
 // vector says.
@@ -2280,7 +2619,7 @@ type Hear struct {
 
 func (x *Hear) Reset() {
 	*x = Hear{}
-	mi := &file_proto_atoll_proto_msgTypes[25]
+	mi := &file_proto_atoll_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2292,7 +2631,7 @@ func (x *Hear) String() string {
 func (*Hear) ProtoMessage() {}
 
 func (x *Hear) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[25]
+	mi := &file_proto_atoll_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2305,7 +2644,7 @@ func (x *Hear) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hear.ProtoReflect.Descriptor instead.
 func (*Hear) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{25}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Hear) GetShard() uint32 {
@@ -2372,7 +2711,7 @@ type Heard struct {
 
 func (x *Heard) Reset() {
 	*x = Heard{}
-	mi := &file_proto_atoll_proto_msgTypes[26]
+	mi := &file_proto_atoll_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2384,7 +2723,7 @@ func (x *Heard) String() string {
 func (*Heard) ProtoMessage() {}
 
 func (x *Heard) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[26]
+	mi := &file_proto_atoll_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2397,7 +2736,7 @@ func (x *Heard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heard.ProtoReflect.Descriptor instead.
 func (*Heard) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{26}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Heard) GetAny() []byte {
@@ -2450,7 +2789,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_proto_atoll_proto_msgTypes[27]
+	mi := &file_proto_atoll_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2462,7 +2801,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[27]
+	mi := &file_proto_atoll_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2475,7 +2814,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{27}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Heartbeat) GetMember() string {
@@ -2523,7 +2862,7 @@ type Members struct {
 
 func (x *Members) Reset() {
 	*x = Members{}
-	mi := &file_proto_atoll_proto_msgTypes[28]
+	mi := &file_proto_atoll_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2535,7 +2874,7 @@ func (x *Members) String() string {
 func (*Members) ProtoMessage() {}
 
 func (x *Members) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[28]
+	mi := &file_proto_atoll_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2548,7 +2887,7 @@ func (x *Members) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Members.ProtoReflect.Descriptor instead.
 func (*Members) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{28}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Members) GetMembers() []*MemberView {
@@ -2572,7 +2911,7 @@ type MemberView struct {
 
 func (x *MemberView) Reset() {
 	*x = MemberView{}
-	mi := &file_proto_atoll_proto_msgTypes[29]
+	mi := &file_proto_atoll_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2584,7 +2923,7 @@ func (x *MemberView) String() string {
 func (*MemberView) ProtoMessage() {}
 
 func (x *MemberView) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[29]
+	mi := &file_proto_atoll_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2597,7 +2936,7 @@ func (x *MemberView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberView.ProtoReflect.Descriptor instead.
 func (*MemberView) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{29}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *MemberView) GetMember() *Member {
@@ -2652,7 +2991,7 @@ type States struct {
 
 func (x *States) Reset() {
 	*x = States{}
-	mi := &file_proto_atoll_proto_msgTypes[30]
+	mi := &file_proto_atoll_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2664,7 +3003,7 @@ func (x *States) String() string {
 func (*States) ProtoMessage() {}
 
 func (x *States) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[30]
+	mi := &file_proto_atoll_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2677,7 +3016,7 @@ func (x *States) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use States.ProtoReflect.Descriptor instead.
 func (*States) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{30}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *States) GetShards() []*ShardState {
@@ -2698,7 +3037,7 @@ type Fetch struct {
 
 func (x *Fetch) Reset() {
 	*x = Fetch{}
-	mi := &file_proto_atoll_proto_msgTypes[31]
+	mi := &file_proto_atoll_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2710,7 +3049,7 @@ func (x *Fetch) String() string {
 func (*Fetch) ProtoMessage() {}
 
 func (x *Fetch) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[31]
+	mi := &file_proto_atoll_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2723,7 +3062,7 @@ func (x *Fetch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fetch.ProtoReflect.Descriptor instead.
 func (*Fetch) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{31}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Fetch) GetShard() uint32 {
@@ -2751,7 +3090,7 @@ type Fetched struct {
 
 func (x *Fetched) Reset() {
 	*x = Fetched{}
-	mi := &file_proto_atoll_proto_msgTypes[32]
+	mi := &file_proto_atoll_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2763,7 +3102,7 @@ func (x *Fetched) String() string {
 func (*Fetched) ProtoMessage() {}
 
 func (x *Fetched) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[32]
+	mi := &file_proto_atoll_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2776,7 +3115,7 @@ func (x *Fetched) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fetched.ProtoReflect.Descriptor instead.
 func (*Fetched) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{32}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Fetched) GetEvents() [][]byte {
@@ -2811,7 +3150,7 @@ type Walk struct {
 
 func (x *Walk) Reset() {
 	*x = Walk{}
-	mi := &file_proto_atoll_proto_msgTypes[33]
+	mi := &file_proto_atoll_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2823,7 +3162,7 @@ func (x *Walk) String() string {
 func (*Walk) ProtoMessage() {}
 
 func (x *Walk) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[33]
+	mi := &file_proto_atoll_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2836,7 +3175,7 @@ func (x *Walk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Walk.ProtoReflect.Descriptor instead.
 func (*Walk) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{33}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Walk) GetShard() uint32 {
@@ -2864,7 +3203,7 @@ type Range struct {
 
 func (x *Range) Reset() {
 	*x = Range{}
-	mi := &file_proto_atoll_proto_msgTypes[34]
+	mi := &file_proto_atoll_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2876,7 +3215,7 @@ func (x *Range) String() string {
 func (*Range) ProtoMessage() {}
 
 func (x *Range) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[34]
+	mi := &file_proto_atoll_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2889,7 +3228,7 @@ func (x *Range) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Range.ProtoReflect.Descriptor instead.
 func (*Range) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{34}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Range) GetLow() []byte {
@@ -2924,7 +3263,7 @@ type Walked struct {
 
 func (x *Walked) Reset() {
 	*x = Walked{}
-	mi := &file_proto_atoll_proto_msgTypes[35]
+	mi := &file_proto_atoll_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2936,7 +3275,7 @@ func (x *Walked) String() string {
 func (*Walked) ProtoMessage() {}
 
 func (x *Walked) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[35]
+	mi := &file_proto_atoll_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2949,7 +3288,7 @@ func (x *Walked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Walked.ProtoReflect.Descriptor instead.
 func (*Walked) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{35}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Walked) GetVectors() [][]byte {
@@ -2980,7 +3319,7 @@ type Part struct {
 
 func (x *Part) Reset() {
 	*x = Part{}
-	mi := &file_proto_atoll_proto_msgTypes[36]
+	mi := &file_proto_atoll_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2992,7 +3331,7 @@ func (x *Part) String() string {
 func (*Part) ProtoMessage() {}
 
 func (x *Part) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[36]
+	mi := &file_proto_atoll_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3005,7 +3344,7 @@ func (x *Part) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Part.ProtoReflect.Descriptor instead.
 func (*Part) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{36}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Part) GetLow() []byte {
@@ -3060,7 +3399,7 @@ type Field struct {
 
 func (x *Field) Reset() {
 	*x = Field{}
-	mi := &file_proto_atoll_proto_msgTypes[37]
+	mi := &file_proto_atoll_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3072,7 +3411,7 @@ func (x *Field) String() string {
 func (*Field) ProtoMessage() {}
 
 func (x *Field) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[37]
+	mi := &file_proto_atoll_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3085,7 +3424,7 @@ func (x *Field) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Field.ProtoReflect.Descriptor instead.
 func (*Field) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{37}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Field) GetPosition() []byte {
@@ -3111,7 +3450,7 @@ type StatusQuery struct {
 
 func (x *StatusQuery) Reset() {
 	*x = StatusQuery{}
-	mi := &file_proto_atoll_proto_msgTypes[38]
+	mi := &file_proto_atoll_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3123,7 +3462,7 @@ func (x *StatusQuery) String() string {
 func (*StatusQuery) ProtoMessage() {}
 
 func (x *StatusQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[38]
+	mi := &file_proto_atoll_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3136,7 +3475,7 @@ func (x *StatusQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusQuery.ProtoReflect.Descriptor instead.
 func (*StatusQuery) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{38}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *StatusQuery) GetShards() bool {
@@ -3167,7 +3506,7 @@ type Status struct {
 
 func (x *Status) Reset() {
 	*x = Status{}
-	mi := &file_proto_atoll_proto_msgTypes[39]
+	mi := &file_proto_atoll_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3179,7 +3518,7 @@ func (x *Status) String() string {
 func (*Status) ProtoMessage() {}
 
 func (x *Status) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[39]
+	mi := &file_proto_atoll_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3192,7 +3531,7 @@ func (x *Status) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Status.ProtoReflect.Descriptor instead.
 func (*Status) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{39}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Status) GetMember() string {
@@ -3303,7 +3642,7 @@ type Holdings struct {
 
 func (x *Holdings) Reset() {
 	*x = Holdings{}
-	mi := &file_proto_atoll_proto_msgTypes[40]
+	mi := &file_proto_atoll_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3315,7 +3654,7 @@ func (x *Holdings) String() string {
 func (*Holdings) ProtoMessage() {}
 
 func (x *Holdings) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[40]
+	mi := &file_proto_atoll_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3328,7 +3667,7 @@ func (x *Holdings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Holdings.ProtoReflect.Descriptor instead.
 func (*Holdings) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{40}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Holdings) GetOwned() uint32 {
@@ -3383,7 +3722,7 @@ type ScrubQuery struct {
 
 func (x *ScrubQuery) Reset() {
 	*x = ScrubQuery{}
-	mi := &file_proto_atoll_proto_msgTypes[41]
+	mi := &file_proto_atoll_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3395,7 +3734,7 @@ func (x *ScrubQuery) String() string {
 func (*ScrubQuery) ProtoMessage() {}
 
 func (x *ScrubQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[41]
+	mi := &file_proto_atoll_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3408,7 +3747,7 @@ func (x *ScrubQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubQuery.ProtoReflect.Descriptor instead.
 func (*ScrubQuery) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{41}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ScrubQuery) GetStart() bool {
@@ -3439,7 +3778,7 @@ type ScrubState struct {
 
 func (x *ScrubState) Reset() {
 	*x = ScrubState{}
-	mi := &file_proto_atoll_proto_msgTypes[42]
+	mi := &file_proto_atoll_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3451,7 +3790,7 @@ func (x *ScrubState) String() string {
 func (*ScrubState) ProtoMessage() {}
 
 func (x *ScrubState) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[42]
+	mi := &file_proto_atoll_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3464,7 +3803,7 @@ func (x *ScrubState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubState.ProtoReflect.Descriptor instead.
 func (*ScrubState) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{42}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ScrubState) GetRunning() bool {
@@ -3522,7 +3861,7 @@ type Damage struct {
 
 func (x *Damage) Reset() {
 	*x = Damage{}
-	mi := &file_proto_atoll_proto_msgTypes[43]
+	mi := &file_proto_atoll_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3534,7 +3873,7 @@ func (x *Damage) String() string {
 func (*Damage) ProtoMessage() {}
 
 func (x *Damage) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[43]
+	mi := &file_proto_atoll_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3547,7 +3886,7 @@ func (x *Damage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Damage.ProtoReflect.Descriptor instead.
 func (*Damage) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{43}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Damage) GetShard() uint32 {
@@ -3593,7 +3932,7 @@ type PeerStatus struct {
 
 func (x *PeerStatus) Reset() {
 	*x = PeerStatus{}
-	mi := &file_proto_atoll_proto_msgTypes[44]
+	mi := &file_proto_atoll_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3605,7 +3944,7 @@ func (x *PeerStatus) String() string {
 func (*PeerStatus) ProtoMessage() {}
 
 func (x *PeerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[44]
+	mi := &file_proto_atoll_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3618,7 +3957,7 @@ func (x *PeerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerStatus.ProtoReflect.Descriptor instead.
 func (*PeerStatus) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{44}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *PeerStatus) GetMember() string {
@@ -3683,7 +4022,7 @@ type ShardLag struct {
 
 func (x *ShardLag) Reset() {
 	*x = ShardLag{}
-	mi := &file_proto_atoll_proto_msgTypes[45]
+	mi := &file_proto_atoll_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3695,7 +4034,7 @@ func (x *ShardLag) String() string {
 func (*ShardLag) ProtoMessage() {}
 
 func (x *ShardLag) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[45]
+	mi := &file_proto_atoll_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3708,7 +4047,7 @@ func (x *ShardLag) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardLag.ProtoReflect.Descriptor instead.
 func (*ShardLag) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{45}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ShardLag) GetShard() uint32 {
@@ -3881,7 +4220,7 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\x04root\x18\x03 \x01(\fR\x04root\x12\x14\n" +
 	"\x05whole\x18\x04 \x01(\bR\x05whole\x12\x16\n" +
 	"\x06absent\x18\x05 \x01(\bR\x06absent\x12\x14\n" +
-	"\x05owned\x18\x06 \x01(\bR\x05owned\"\xa2\x04\n" +
+	"\x05owned\x18\x06 \x01(\bR\x05owned\"\xd3\x04\n" +
 	"\vSyncRequest\x12+\n" +
 	"\amembers\x18\x06 \x01(\v2\x0f.atoll.v1.EmptyH\x00R\amembers\x12$\n" +
 	"\x04hear\x18\a \x01(\v2\x0e.atoll.v1.HearH\x00R\x04hear\x12\x18\n" +
@@ -3895,7 +4234,8 @@ const file_proto_atoll_proto_rawDesc = "" +
 	" \x01(\tH\x00R\fdecommission\x120\n" +
 	"\bsettings\x18\v \x01(\v2\x12.atoll.v1.SettingsH\x00R\bsettings\x12'\n" +
 	"\x05rings\x18\f \x01(\v2\x0f.atoll.v1.EmptyH\x00R\x05rings\x12*\n" +
-	"\x06enroll\x18\r \x01(\v2\x10.atoll.v1.MemberH\x00R\x06enroll\x12\x18\n" +
+	"\x06enroll\x18\r \x01(\v2\x10.atoll.v1.MemberH\x00R\x06enroll\x12/\n" +
+	"\x06backup\x18\x14 \x01(\v2\x15.atoll.v1.BackupQueryH\x00R\x06backup\x12\x18\n" +
 	"\acluster\x18\t \x01(\x06R\aclusterB\x06\n" +
 	"\x04what\"p\n" +
 	"\bSettings\x12\x16\n" +
@@ -3909,7 +4249,7 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\vRegionRings\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\tR\x06region\x12(\n" +
 	"\x06layout\x18\x02 \x01(\v2\x10.atoll.v1.LayoutR\x06layout\x12&\n" +
-	"\x06wanted\x18\x03 \x01(\v2\x0e.atoll.v1.RingR\x06wanted\"\x9d\x03\n" +
+	"\x06wanted\x18\x03 \x01(\v2\x0e.atoll.v1.RingR\x06wanted\"\xcd\x03\n" +
 	"\n" +
 	"SyncAnswer\x12%\n" +
 	"\x05error\x18\x01 \x01(\v2\x0f.atoll.v1.ErrorR\x05error\x12-\n" +
@@ -3920,8 +4260,34 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\x06status\x18\x04 \x01(\v2\x10.atoll.v1.StatusH\x00R\x06status\x12*\n" +
 	"\x06states\x18\x05 \x01(\v2\x10.atoll.v1.StatesH\x00R\x06states\x12,\n" +
 	"\x05scrub\x18\x06 \x01(\v2\x14.atoll.v1.ScrubStateH\x00R\x05scrub\x12'\n" +
-	"\x05rings\x18\t \x01(\v2\x0f.atoll.v1.RingsH\x00R\x05ringsB\x06\n" +
-	"\x04what\"\xb7\x01\n" +
+	"\x05rings\x18\t \x01(\v2\x0f.atoll.v1.RingsH\x00R\x05rings\x12.\n" +
+	"\x06backup\x18\x14 \x01(\v2\x14.atoll.v1.BackupPageH\x00R\x06backupB\x06\n" +
+	"\x04what\"\x93\x01\n" +
+	"\vBackupQuery\x12\x18\n" +
+	"\asession\x18\x01 \x01(\x06R\asession\x12\x14\n" +
+	"\x05shard\x18\x02 \x01(\rR\x05shard\x12\x14\n" +
+	"\x05after\x18\x03 \x01(\fR\x05after\x12\x16\n" +
+	"\x06offset\x18\x04 \x01(\x04R\x06offset\x12\x14\n" +
+	"\x05known\x18\x05 \x01(\fR\x05known\x12\x10\n" +
+	"\x03end\x18\x06 \x01(\bR\x03end\"\x8a\x01\n" +
+	"\n" +
+	"BackupPage\x12.\n" +
+	"\x06origin\x18\x01 \x01(\v2\x16.atoll.v1.BackupOriginR\x06origin\x12$\n" +
+	"\x05pairs\x18\x02 \x03(\v2\x0e.atoll.v1.PairR\x05pairs\x12\x12\n" +
+	"\x04part\x18\x03 \x01(\bR\x04part\x12\x12\n" +
+	"\x04more\x18\x04 \x01(\bR\x04more\"\xd8\x01\n" +
+	"\fBackupOrigin\x12\x18\n" +
+	"\asession\x18\x01 \x01(\x06R\asession\x12\x18\n" +
+	"\acluster\x18\x02 \x01(\tR\acluster\x12\x16\n" +
+	"\x06shards\x18\x03 \x01(\rR\x06shards\x12\x16\n" +
+	"\x06member\x18\x04 \x01(\tR\x06member\x12\x16\n" +
+	"\x06region\x18\x05 \x01(\tR\x06region\x12\x18\n" +
+	"\aversion\x18\x06 \x01(\tR\aversion\x12\x16\n" +
+	"\x06format\x18\a \x01(\rR\x06format\x12\x1a\n" +
+	"\bidentity\x18\b \x01(\fR\bidentity\".\n" +
+	"\x04Pair\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value\"\xb7\x01\n" +
 	"\x04Hear\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x12\n" +
 	"\x04keys\x18\x02 \x03(\fR\x04keys\x12\x16\n" +
@@ -4070,58 +4436,62 @@ func file_proto_atoll_proto_rawDescGZIP() []byte {
 }
 
 var file_proto_atoll_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_proto_atoll_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
+var file_proto_atoll_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
 var file_proto_atoll_proto_goTypes = []any{
-	(Consistency)(0),    // 0: atoll.v1.Consistency
-	(Error_Code)(0),     // 1: atoll.v1.Error.Code
-	(*Request)(nil),     // 2: atoll.v1.Request
-	(*Operation)(nil),   // 3: atoll.v1.Operation
-	(*Empty)(nil),       // 4: atoll.v1.Empty
-	(*Elements)(nil),    // 5: atoll.v1.Elements
-	(*Page)(nil),        // 6: atoll.v1.Page
-	(*Delete)(nil),      // 7: atoll.v1.Delete
-	(*Sibling)(nil),     // 8: atoll.v1.Sibling
-	(*Result)(nil),      // 9: atoll.v1.Result
-	(*Answer)(nil),      // 10: atoll.v1.Answer
-	(*Error)(nil),       // 11: atoll.v1.Error
-	(*ClusterInfo)(nil), // 12: atoll.v1.ClusterInfo
-	(*Token)(nil),       // 13: atoll.v1.Token
-	(*Member)(nil),      // 14: atoll.v1.Member
-	(*Ring)(nil),        // 15: atoll.v1.Ring
-	(*Seat)(nil),        // 16: atoll.v1.Seat
-	(*Layout)(nil),      // 17: atoll.v1.Layout
-	(*Progress)(nil),    // 18: atoll.v1.Progress
-	(*Delta)(nil),       // 19: atoll.v1.Delta
-	(*Gossip)(nil),      // 20: atoll.v1.Gossip
-	(*ShardState)(nil),  // 21: atoll.v1.ShardState
-	(*SyncRequest)(nil), // 22: atoll.v1.SyncRequest
-	(*Settings)(nil),    // 23: atoll.v1.Settings
-	(*Rings)(nil),       // 24: atoll.v1.Rings
-	(*RegionRings)(nil), // 25: atoll.v1.RegionRings
-	(*SyncAnswer)(nil),  // 26: atoll.v1.SyncAnswer
-	(*Hear)(nil),        // 27: atoll.v1.Hear
-	(*Heard)(nil),       // 28: atoll.v1.Heard
-	(*Heartbeat)(nil),   // 29: atoll.v1.Heartbeat
-	(*Members)(nil),     // 30: atoll.v1.Members
-	(*MemberView)(nil),  // 31: atoll.v1.MemberView
-	(*States)(nil),      // 32: atoll.v1.States
-	(*Fetch)(nil),       // 33: atoll.v1.Fetch
-	(*Fetched)(nil),     // 34: atoll.v1.Fetched
-	(*Walk)(nil),        // 35: atoll.v1.Walk
-	(*Range)(nil),       // 36: atoll.v1.Range
-	(*Walked)(nil),      // 37: atoll.v1.Walked
-	(*Part)(nil),        // 38: atoll.v1.Part
-	(*Field)(nil),       // 39: atoll.v1.Field
-	(*StatusQuery)(nil), // 40: atoll.v1.StatusQuery
-	(*Status)(nil),      // 41: atoll.v1.Status
-	(*Holdings)(nil),    // 42: atoll.v1.Holdings
-	(*ScrubQuery)(nil),  // 43: atoll.v1.ScrubQuery
-	(*ScrubState)(nil),  // 44: atoll.v1.ScrubState
-	(*Damage)(nil),      // 45: atoll.v1.Damage
-	(*PeerStatus)(nil),  // 46: atoll.v1.PeerStatus
-	(*ShardLag)(nil),    // 47: atoll.v1.ShardLag
-	nil,                 // 48: atoll.v1.Token.VectorsEntry
-	nil,                 // 49: atoll.v1.Status.CountersEntry
+	(Consistency)(0),     // 0: atoll.v1.Consistency
+	(Error_Code)(0),      // 1: atoll.v1.Error.Code
+	(*Request)(nil),      // 2: atoll.v1.Request
+	(*Operation)(nil),    // 3: atoll.v1.Operation
+	(*Empty)(nil),        // 4: atoll.v1.Empty
+	(*Elements)(nil),     // 5: atoll.v1.Elements
+	(*Page)(nil),         // 6: atoll.v1.Page
+	(*Delete)(nil),       // 7: atoll.v1.Delete
+	(*Sibling)(nil),      // 8: atoll.v1.Sibling
+	(*Result)(nil),       // 9: atoll.v1.Result
+	(*Answer)(nil),       // 10: atoll.v1.Answer
+	(*Error)(nil),        // 11: atoll.v1.Error
+	(*ClusterInfo)(nil),  // 12: atoll.v1.ClusterInfo
+	(*Token)(nil),        // 13: atoll.v1.Token
+	(*Member)(nil),       // 14: atoll.v1.Member
+	(*Ring)(nil),         // 15: atoll.v1.Ring
+	(*Seat)(nil),         // 16: atoll.v1.Seat
+	(*Layout)(nil),       // 17: atoll.v1.Layout
+	(*Progress)(nil),     // 18: atoll.v1.Progress
+	(*Delta)(nil),        // 19: atoll.v1.Delta
+	(*Gossip)(nil),       // 20: atoll.v1.Gossip
+	(*ShardState)(nil),   // 21: atoll.v1.ShardState
+	(*SyncRequest)(nil),  // 22: atoll.v1.SyncRequest
+	(*Settings)(nil),     // 23: atoll.v1.Settings
+	(*Rings)(nil),        // 24: atoll.v1.Rings
+	(*RegionRings)(nil),  // 25: atoll.v1.RegionRings
+	(*SyncAnswer)(nil),   // 26: atoll.v1.SyncAnswer
+	(*BackupQuery)(nil),  // 27: atoll.v1.BackupQuery
+	(*BackupPage)(nil),   // 28: atoll.v1.BackupPage
+	(*BackupOrigin)(nil), // 29: atoll.v1.BackupOrigin
+	(*Pair)(nil),         // 30: atoll.v1.Pair
+	(*Hear)(nil),         // 31: atoll.v1.Hear
+	(*Heard)(nil),        // 32: atoll.v1.Heard
+	(*Heartbeat)(nil),    // 33: atoll.v1.Heartbeat
+	(*Members)(nil),      // 34: atoll.v1.Members
+	(*MemberView)(nil),   // 35: atoll.v1.MemberView
+	(*States)(nil),       // 36: atoll.v1.States
+	(*Fetch)(nil),        // 37: atoll.v1.Fetch
+	(*Fetched)(nil),      // 38: atoll.v1.Fetched
+	(*Walk)(nil),         // 39: atoll.v1.Walk
+	(*Range)(nil),        // 40: atoll.v1.Range
+	(*Walked)(nil),       // 41: atoll.v1.Walked
+	(*Part)(nil),         // 42: atoll.v1.Part
+	(*Field)(nil),        // 43: atoll.v1.Field
+	(*StatusQuery)(nil),  // 44: atoll.v1.StatusQuery
+	(*Status)(nil),       // 45: atoll.v1.Status
+	(*Holdings)(nil),     // 46: atoll.v1.Holdings
+	(*ScrubQuery)(nil),   // 47: atoll.v1.ScrubQuery
+	(*ScrubState)(nil),   // 48: atoll.v1.ScrubState
+	(*Damage)(nil),       // 49: atoll.v1.Damage
+	(*PeerStatus)(nil),   // 50: atoll.v1.PeerStatus
+	(*ShardLag)(nil),     // 51: atoll.v1.ShardLag
+	nil,                  // 52: atoll.v1.Token.VectorsEntry
+	nil,                  // 53: atoll.v1.Status.CountersEntry
 }
 var file_proto_atoll_proto_depIdxs = []int32{
 	3,  // 0: atoll.v1.Request.operations:type_name -> atoll.v1.Operation
@@ -4139,54 +4509,58 @@ var file_proto_atoll_proto_depIdxs = []int32{
 	9,  // 12: atoll.v1.Answer.results:type_name -> atoll.v1.Result
 	1,  // 13: atoll.v1.Error.code:type_name -> atoll.v1.Error.Code
 	0,  // 14: atoll.v1.ClusterInfo.consistency:type_name -> atoll.v1.Consistency
-	48, // 15: atoll.v1.Token.vectors:type_name -> atoll.v1.Token.VectorsEntry
+	52, // 15: atoll.v1.Token.vectors:type_name -> atoll.v1.Token.VectorsEntry
 	16, // 16: atoll.v1.Ring.seats:type_name -> atoll.v1.Seat
 	15, // 17: atoll.v1.Layout.current:type_name -> atoll.v1.Ring
 	15, // 18: atoll.v1.Layout.next:type_name -> atoll.v1.Ring
 	21, // 19: atoll.v1.Gossip.shards:type_name -> atoll.v1.ShardState
 	4,  // 20: atoll.v1.SyncRequest.members:type_name -> atoll.v1.Empty
-	27, // 21: atoll.v1.SyncRequest.hear:type_name -> atoll.v1.Hear
-	33, // 22: atoll.v1.SyncRequest.fetch:type_name -> atoll.v1.Fetch
-	35, // 23: atoll.v1.SyncRequest.walk:type_name -> atoll.v1.Walk
-	40, // 24: atoll.v1.SyncRequest.status:type_name -> atoll.v1.StatusQuery
+	31, // 21: atoll.v1.SyncRequest.hear:type_name -> atoll.v1.Hear
+	37, // 22: atoll.v1.SyncRequest.fetch:type_name -> atoll.v1.Fetch
+	39, // 23: atoll.v1.SyncRequest.walk:type_name -> atoll.v1.Walk
+	44, // 24: atoll.v1.SyncRequest.status:type_name -> atoll.v1.StatusQuery
 	4,  // 25: atoll.v1.SyncRequest.states:type_name -> atoll.v1.Empty
-	43, // 26: atoll.v1.SyncRequest.scrub:type_name -> atoll.v1.ScrubQuery
+	47, // 26: atoll.v1.SyncRequest.scrub:type_name -> atoll.v1.ScrubQuery
 	23, // 27: atoll.v1.SyncRequest.settings:type_name -> atoll.v1.Settings
 	4,  // 28: atoll.v1.SyncRequest.rings:type_name -> atoll.v1.Empty
 	14, // 29: atoll.v1.SyncRequest.enroll:type_name -> atoll.v1.Member
-	0,  // 30: atoll.v1.Settings.consistency:type_name -> atoll.v1.Consistency
-	23, // 31: atoll.v1.Rings.settings:type_name -> atoll.v1.Settings
-	25, // 32: atoll.v1.Rings.regions:type_name -> atoll.v1.RegionRings
-	17, // 33: atoll.v1.RegionRings.layout:type_name -> atoll.v1.Layout
-	15, // 34: atoll.v1.RegionRings.wanted:type_name -> atoll.v1.Ring
-	11, // 35: atoll.v1.SyncAnswer.error:type_name -> atoll.v1.Error
-	30, // 36: atoll.v1.SyncAnswer.members:type_name -> atoll.v1.Members
-	28, // 37: atoll.v1.SyncAnswer.heard:type_name -> atoll.v1.Heard
-	34, // 38: atoll.v1.SyncAnswer.fetched:type_name -> atoll.v1.Fetched
-	37, // 39: atoll.v1.SyncAnswer.walked:type_name -> atoll.v1.Walked
-	41, // 40: atoll.v1.SyncAnswer.status:type_name -> atoll.v1.Status
-	32, // 41: atoll.v1.SyncAnswer.states:type_name -> atoll.v1.States
-	44, // 42: atoll.v1.SyncAnswer.scrub:type_name -> atoll.v1.ScrubState
-	24, // 43: atoll.v1.SyncAnswer.rings:type_name -> atoll.v1.Rings
-	31, // 44: atoll.v1.Members.members:type_name -> atoll.v1.MemberView
-	14, // 45: atoll.v1.MemberView.member:type_name -> atoll.v1.Member
-	21, // 46: atoll.v1.States.shards:type_name -> atoll.v1.ShardState
-	36, // 47: atoll.v1.Walk.ranges:type_name -> atoll.v1.Range
-	38, // 48: atoll.v1.Walked.parts:type_name -> atoll.v1.Part
-	39, // 49: atoll.v1.Part.fields:type_name -> atoll.v1.Field
-	21, // 50: atoll.v1.Status.shards:type_name -> atoll.v1.ShardState
-	46, // 51: atoll.v1.Status.peers:type_name -> atoll.v1.PeerStatus
-	49, // 52: atoll.v1.Status.counters:type_name -> atoll.v1.Status.CountersEntry
-	44, // 53: atoll.v1.Status.scrub:type_name -> atoll.v1.ScrubState
-	45, // 54: atoll.v1.Status.damages:type_name -> atoll.v1.Damage
-	42, // 55: atoll.v1.Status.holdings:type_name -> atoll.v1.Holdings
-	24, // 56: atoll.v1.Status.rings:type_name -> atoll.v1.Rings
-	47, // 57: atoll.v1.PeerStatus.shards:type_name -> atoll.v1.ShardLag
-	58, // [58:58] is the sub-list for method output_type
-	58, // [58:58] is the sub-list for method input_type
-	58, // [58:58] is the sub-list for extension type_name
-	58, // [58:58] is the sub-list for extension extendee
-	0,  // [0:58] is the sub-list for field type_name
+	27, // 30: atoll.v1.SyncRequest.backup:type_name -> atoll.v1.BackupQuery
+	0,  // 31: atoll.v1.Settings.consistency:type_name -> atoll.v1.Consistency
+	23, // 32: atoll.v1.Rings.settings:type_name -> atoll.v1.Settings
+	25, // 33: atoll.v1.Rings.regions:type_name -> atoll.v1.RegionRings
+	17, // 34: atoll.v1.RegionRings.layout:type_name -> atoll.v1.Layout
+	15, // 35: atoll.v1.RegionRings.wanted:type_name -> atoll.v1.Ring
+	11, // 36: atoll.v1.SyncAnswer.error:type_name -> atoll.v1.Error
+	34, // 37: atoll.v1.SyncAnswer.members:type_name -> atoll.v1.Members
+	32, // 38: atoll.v1.SyncAnswer.heard:type_name -> atoll.v1.Heard
+	38, // 39: atoll.v1.SyncAnswer.fetched:type_name -> atoll.v1.Fetched
+	41, // 40: atoll.v1.SyncAnswer.walked:type_name -> atoll.v1.Walked
+	45, // 41: atoll.v1.SyncAnswer.status:type_name -> atoll.v1.Status
+	36, // 42: atoll.v1.SyncAnswer.states:type_name -> atoll.v1.States
+	48, // 43: atoll.v1.SyncAnswer.scrub:type_name -> atoll.v1.ScrubState
+	24, // 44: atoll.v1.SyncAnswer.rings:type_name -> atoll.v1.Rings
+	28, // 45: atoll.v1.SyncAnswer.backup:type_name -> atoll.v1.BackupPage
+	29, // 46: atoll.v1.BackupPage.origin:type_name -> atoll.v1.BackupOrigin
+	30, // 47: atoll.v1.BackupPage.pairs:type_name -> atoll.v1.Pair
+	35, // 48: atoll.v1.Members.members:type_name -> atoll.v1.MemberView
+	14, // 49: atoll.v1.MemberView.member:type_name -> atoll.v1.Member
+	21, // 50: atoll.v1.States.shards:type_name -> atoll.v1.ShardState
+	40, // 51: atoll.v1.Walk.ranges:type_name -> atoll.v1.Range
+	42, // 52: atoll.v1.Walked.parts:type_name -> atoll.v1.Part
+	43, // 53: atoll.v1.Part.fields:type_name -> atoll.v1.Field
+	21, // 54: atoll.v1.Status.shards:type_name -> atoll.v1.ShardState
+	50, // 55: atoll.v1.Status.peers:type_name -> atoll.v1.PeerStatus
+	53, // 56: atoll.v1.Status.counters:type_name -> atoll.v1.Status.CountersEntry
+	48, // 57: atoll.v1.Status.scrub:type_name -> atoll.v1.ScrubState
+	49, // 58: atoll.v1.Status.damages:type_name -> atoll.v1.Damage
+	46, // 59: atoll.v1.Status.holdings:type_name -> atoll.v1.Holdings
+	24, // 60: atoll.v1.Status.rings:type_name -> atoll.v1.Rings
+	51, // 61: atoll.v1.PeerStatus.shards:type_name -> atoll.v1.ShardLag
+	62, // [62:62] is the sub-list for method output_type
+	62, // [62:62] is the sub-list for method input_type
+	62, // [62:62] is the sub-list for extension type_name
+	62, // [62:62] is the sub-list for extension extendee
+	0,  // [0:62] is the sub-list for field type_name
 }
 
 func init() { file_proto_atoll_proto_init() }
@@ -4221,6 +4595,7 @@ func file_proto_atoll_proto_init() {
 		(*SyncRequest_Settings)(nil),
 		(*SyncRequest_Rings)(nil),
 		(*SyncRequest_Enroll)(nil),
+		(*SyncRequest_Backup)(nil),
 	}
 	file_proto_atoll_proto_msgTypes[21].OneofWrappers = []any{}
 	file_proto_atoll_proto_msgTypes[24].OneofWrappers = []any{
@@ -4232,6 +4607,7 @@ func file_proto_atoll_proto_init() {
 		(*SyncAnswer_States)(nil),
 		(*SyncAnswer_Scrub)(nil),
 		(*SyncAnswer_Rings)(nil),
+		(*SyncAnswer_Backup)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -4239,7 +4615,7 @@ func file_proto_atoll_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_atoll_proto_rawDesc), len(file_proto_atoll_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   48,
+			NumMessages:   52,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

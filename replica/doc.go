@@ -29,6 +29,8 @@
 //	forget       damaged leaves give way to what peers have
 //	replay       what the log has beyond that
 //	recover      a shard of which it is not known what it has heard
+//	backup       what a member has on disk, page by page, as of one moment
+//	restore      an empty store is given what backups have
 //	scrub        the keeper, who has all that done
 //	meter        what is counted and timed on the way
 //	measures     what those who watch a member are told

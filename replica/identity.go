@@ -137,6 +137,8 @@ func (found identity) accept(mine identity) error {
 		return fmt.Errorf("%w: it was made for %s %v, not %v; start with that, or use an empty directory", ErrForeign, what, was, is)
 	}
 	switch {
+	case found.Format == unfinished:
+		return fmt.Errorf("%w: a restore into it was not finished; empty it and restore again", ErrForeign)
 	case found.Format != mine.Format:
 		return fmt.Errorf("%w: it has format %d, this program reads format %d", ErrForeign, found.Format, mine.Format)
 	case found.Cluster != mine.Cluster:

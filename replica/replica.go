@@ -71,6 +71,7 @@ type Replica struct {
 	placements  sync.Map // of *ring.Placement, by the hash of the ring
 	arranger    arranger
 	namesakes   namesakes
+	backups     backups
 
 	closing  sync.Once
 	stopping chan struct{} // closed first
@@ -167,6 +168,7 @@ func (r *Replica) Close() (err error) {
 		r.endTasks()
 		r.tasksWG.Wait()
 		r.loopsWG.Wait()
+		r.backups.end(0)
 	})
 	return err
 }

@@ -210,6 +210,10 @@ func (r *Replica) serveSync(ctx context.Context, m transport.Message) ([]byte, e
 				r.Scrub(what.Scrub.GetGiveUp())
 			}
 			answer.What = &pb.SyncAnswer_Scrub{Scrub: r.scrubState()}
+		case *pb.SyncRequest_Backup:
+			var page *pb.BackupPage
+			page, err = r.serveBackup(what.Backup)
+			answer.What = &pb.SyncAnswer_Backup{Backup: page}
 		case *pb.SyncRequest_Status:
 			answer.What = &pb.SyncAnswer_Status{Status: r.Status(what.Status.GetShards())}
 		default:
@@ -217,7 +221,7 @@ func (r *Replica) serveSync(ctx context.Context, m transport.Message) ([]byte, e
 		}
 	}
 	if err = unavailable(err); err != nil {
-		if !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrBehind) && !errors.Is(err, ErrPresent) && !errors.Is(err, ErrNotOwner) {
+		if !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrBehind) && !errors.Is(err, ErrPresent) && !errors.Is(err, ErrNotOwner) && !errors.Is(err, ErrBusy) {
 			r.counters.malformed.Add(1)
 		}
 		answer = &pb.SyncAnswer{Error: EncodeError(err)}
@@ -230,7 +234,7 @@ func (r *Replica) serveSync(ctx context.Context, m transport.Message) ([]byte, e
 func isOpen(request *pb.SyncRequest) bool {
 	switch request.GetWhat().(type) {
 	case *pb.SyncRequest_Status, *pb.SyncRequest_Scrub, *pb.SyncRequest_Members, *pb.SyncRequest_Remove,
-		*pb.SyncRequest_Decommission, *pb.SyncRequest_Enroll, *pb.SyncRequest_Rings, *pb.SyncRequest_Settings:
+		*pb.SyncRequest_Decommission, *pb.SyncRequest_Enroll, *pb.SyncRequest_Rings, *pb.SyncRequest_Settings, *pb.SyncRequest_Backup:
 		return true
 	}
 	return false

@@ -39,7 +39,7 @@ func app(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 		Version:     server.Version,
 		Commands: []*cli.Command{
 			counterCommand(), setCommand(), registerCommand(), delCommand(),
-			statusCommand(), membersCommand(), memberCommand(), ringCommand(), settingsCommand(), verifyCommand(), scrubCommand(), benchCommand(), loadCommand(), demoCommand(),
+			statusCommand(), membersCommand(), memberCommand(), ringCommand(), settingsCommand(), verifyCommand(), scrubCommand(), backupCommand(), restoreCommand(), benchCommand(), loadCommand(), demoCommand(),
 			versionCommand(), completionCommand(),
 		},
 		Flags: []cli.Flag{
