@@ -91,3 +91,16 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+// TestSpliced: blocks that are sound by themselves do not pass in another file.
+func TestSpliced(t *testing.T) {
+	mine, _, _ := file(t, 5)
+	was := header
+	header.Cluster = "d"
+	theirs, _, _ := file(t, 5)
+	header = was
+	end := 9 + 5 + int(mine[13]) + 4 // of the header's block
+	if _, _, err := backup.Read(bytes.NewReader(append(bytes.Clone(theirs[:end]), mine[end:]...)), backup.Visitor{}); !errors.Is(err, backup.ErrDamaged) {
+		t.Errorf("a header of another file: %v", err)
+	}
+}
