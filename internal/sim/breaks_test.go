@@ -88,9 +88,10 @@ func TestBreaks(t *testing.T) {
 			if b.within > 100 && !*deep {
 				t.Skip("takes -deep")
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 			defer cancel()
-			run := exec.CommandContext(ctx, binary, "-test.run=^TestSeeds$", fmt.Sprint("-seeds=", b.within), fmt.Sprint("-rot=", b.rot), "-placed=0")
+			arguments := append([]string{"-test.run=^TestSeeds$", fmt.Sprint("-seeds=", b.within), "-rot=0", "-placed=0"}, b.flags...)
+			run := exec.CommandContext(ctx, binary, arguments...)
 			run.Env = append(os.Environ(), "ATOLL_BREAK="+b.name)
 			began := time.Now()
 			out, err := run.CombinedOutput()

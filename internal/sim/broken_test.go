@@ -3,10 +3,15 @@ package sim
 // breakage is one rule of the engine, broken on purpose.
 type breakage struct {
 	name, rule string
-	within     uint64  // seeds in which the simulator finds it; above 100 only with -deep
-	patches    []patch // broken("name") is true in the build that has this break on
-	rot        uint64  // one of so many seeds has bit rot; 0: none
+	within     uint64   // seeds in which the simulator finds it; above 100 only with -deep
+	patches    []patch  // broken("name") is true in the build that has this break on
+	flags      []string // of the simulator, on top of -rot=0 and -placed=0
 }
+
+var (
+	rotting = []string{"-rot=1"}
+	exactly = []string{"-exact=1"}
+)
 
 // patch replaces a text that occurs once in a file.
 type patch struct{ file, old, new string }
@@ -24,7 +29,7 @@ const (
 var breaks = []breakage{
 	{"deps", "an event waits for its dependencies", 10, []patch{
 		{apply, `if v.Dominates(e.Deps) {`, `if v.Dominates(e.Deps) || broken("deps") {`},
-	}, 0},
+	}, nil},
 	{"deps-taken", "it waits for all of them, not only for what it takes away", 60, []patch{
 		{apply, `	for _, c := range e.Changes {
 		if !h.At(`, `	if broken("deps-taken") {
@@ -51,29 +56,29 @@ var breaks = []breakage{
 }
 
 // Ready returns nil`},
-	}, 0},
+	}, nil},
 	{"deps-ahead", "dependencies hold what a range ahead has heard", 60, []patch{
 		{draft, `e.Deps.Join(d.heard.At(at))`, `if !broken("deps-ahead") {
 				e.Deps.Join(d.heard.At(at))
 			}`},
-	}, 0},
+	}, nil},
 	{"gap", "an event waits for its actor's previous one", 10, []patch{
 		{apply, `case e.Dot.Seq > have+1:`, `case e.Dot.Seq > have+1 && !broken("gap"):`},
-	}, 0},
+	}, nil},
 	{"put-heard", "a put of what was heard and is gone stays gone", 60, []patch{
 		{entry, `if heard.Covers(e.Dot) {`, `if heard.Covers(e.Dot) && !broken("put-heard") {`},
-	}, 0},
+	}, nil},
 	{"put-overwrites", "a put joins the payload that is there", 20, []patch{
 		{entry, `e.Payload = es[i].Payload.join(e.Payload)`, `if !broken("put-overwrites") {
 			e.Payload = es[i].Payload.join(e.Payload)
 		}`},
-	}, 0},
+	}, nil},
 	{"pull-inserts", "a pull leaves out what was heard here and is gone", 20, []patch{
 		{entry, `if !mineHeard.Covers(theirs[0].Dot) {`, `if broken("pull-inserts") || !mineHeard.Covers(theirs[0].Dot) {`},
-	}, 0},
+	}, nil},
 	{"pull-keeps", "a pull removes what the peer has heard and removed", 20, []patch{
 		{entry, `if !theirsHeard.Covers(mine[0].Dot) {`, `if broken("pull-keeps") || !theirsHeard.Covers(mine[0].Dot) {`},
-	}, 0},
+	}, nil},
 	{"pull-overwrites", "a pull joins the payloads that both have", 60, []patch{
 		{entry, `out = append(out, Entry{mine[0].Dot, mine[0].Payload.join(theirs[0].Payload)})`,
 			`if joined := mine[0].Payload.join(theirs[0].Payload); broken("pull-overwrites") {
@@ -81,26 +86,26 @@ var breaks = []breakage{
 			} else {
 				out = append(out, Entry{mine[0].Dot, joined})
 			}`},
-	}, 0},
+	}, nil},
 	{"pull-early", "only the range that was joined has heard what the peer had", 10, []patch{
 		{apply, `h.Join(lo, hi, theirsHeard)`, `if broken("pull-early") {
 		lo, hi = "", End
 	}
 	h.Join(lo, hi, theirsHeard)`},
-	}, 0},
+	}, nil},
 	{"pull-deaf", "a range that was joined has heard what the peer had", 10, []patch{
 		{apply, `h.Join(lo, hi, theirsHeard)`, `if !broken("pull-deaf") {
 		h.Join(lo, hi, theirsHeard)
 	}`},
-	}, 0},
+	}, nil},
 	{"equal-deaf", "a range that is equal has heard what the peer had", 60, []patch{
 		{"replica/pull.go", `c.heard.Join(p.Lo, p.Hi, p.Heard)`, `if !broken("equal-deaf") {
 			c.heard.Join(p.Lo, p.Hi, p.Heard)
 		}`},
-	}, 0},
+	}, nil},
 	{"equal-stale", "whether a range is equal is asked in the step that joins", 1500, []patch{
 		{"replica/pull.go", `case own == theirs:`, `case own == theirs || !p.Complete && broken("equal-stale"):`},
-	}, 0},
+	}, nil},
 	{"heard-on-disk", "what ranges ahead have heard is on disk", 20, []patch{
 		{"replica/shard.go", `heard.AppendTo(b)`, `func() []byte {
 		if broken("heard-on-disk") {
@@ -108,13 +113,13 @@ var breaks = []breakage{
 		}
 		return heard.AppendTo(b)
 	}()`},
-	}, 0},
+	}, nil},
 	{"answer-least", "a peer answers what the range has heard, not what all have", 60, []patch{
 		{"replica/source.go", `return s.heard.Over(lo, hi)`, `if broken("answer-least") {
 		return []crdt.Span{{Start: lo, Vector: s.heard.Vector()}}
 	}
 	return s.heard.Over(lo, hi)`},
-	}, 0},
+	}, nil},
 	{"ack-early", "a write is acknowledged when it is on disk", 10, []patch{
 		{"replica/group.go", `	var err error
 	if len(l.batch.Writes()) > 0 {`, `	for _, c := range g.order {
@@ -129,16 +134,16 @@ var breaks = []breakage{
 	}
 	var err error
 	if len(l.batch.Writes()) > 0 {`},
-	}, 0},
+	}, nil},
 	{"reuse-volatile", "a copy that may have lost commits goes on under a new actor", 20, []patch{
 		{"replica/identity.go", `if found.Volatile || mine.Volatile || moved {`, `if (found.Volatile || mine.Volatile || moved) && !broken("reuse-volatile") {`},
-	}, 0},
+	}, nil},
 	{"reuse-reverted", "a copy of which peers know more than itself becomes somebody new", 100, []patch{
 		{"replica/group.go", `if c.actor == 0 || d.Actor != c.actor {`, `if c.actor == 0 || d.Actor != c.actor || broken("reuse-reverted") {`},
-	}, 0},
+	}, nil},
 	{"collect-foreign", "only its owner removes a dead contribution", 60, []patch{
 		{counter, `return ok && e.Dot.Actor == actor && c.Dead()`, `return ok && (e.Dot.Actor == actor || broken("collect-foreign")) && c.Dead()`},
-	}, 0},
+	}, nil},
 	{"clear-counters", "a counter that is deleted is reset, not cleared", 10, []patch{
 		{draft, `case o.Type == TypeCounter:
 		return d.ResetCounter(o.Key)
@@ -146,10 +151,10 @@ var breaks = []breakage{
 		return d.ResetCounter(o.Key)
 	case`},
 		{entry, `return !contribution && upTo.Covers(e.Dot)`, `return (!contribution || broken("clear-counters")) && upTo.Covers(e.Dot)`},
-	}, 0},
+	}, nil},
 	{"clear-concurrent", "a clear leaves concurrent adds", 20, []patch{
 		{apply, `fields.SetField(at, es.cleared(c.UpTo))`, `fields.SetField(at, es.without(func(e Entry) bool { return broken("clear-concurrent") || takenByClear(e, c.UpTo) }))`},
-	}, 0},
+	}, nil},
 	{"clear-beyond", "a clear reaches no further than what all ranges have heard", 60, []patch{
 		{draft, `upTo := d.heard.Vector().Clone()
 	lo, hi := o.Range()`, `upTo := d.heard.Vector().Clone()
@@ -159,7 +164,7 @@ var breaks = []breakage{
 			upTo.Join(span.Vector)
 		}
 	}`},
-	}, 0},
+	}, nil},
 	{"group-blind", "a removal takes what its own group has added", 10, []patch{
 		{draft, `	d.set(f, nil)
 	return true, nil`, `	if broken("group-blind") && f.now[0].Dot == d.dot {
@@ -167,59 +172,59 @@ var breaks = []breakage{
 	}
 	d.set(f, nil)
 	return true, nil`},
-	}, 0},
+	}, nil},
 	{"reset-total", "a reset takes what it saw, not what will come", 60, []patch{
 		{counter, `c.ResetN, c.ResetTotal, c.Corrections = c.N, c.Total, nil`, `c.ResetN, c.ResetTotal, c.Corrections = c.N, c.Total, nil
 		if broken("reset-total") {
 			c.Total, c.ResetTotal = 0, 0
 		}`},
-	}, 0},
+	}, nil},
 	{"register-time", "a write is later than all that its writer saw", 20, []patch{
 		{"crdt/register.go", `if s, ok := e.Payload.(Sibling); ok && s.Time >= now {`, `if s, ok := e.Payload.(Sibling); ok && s.Time >= now && !broken("register-time") {`},
-	}, 0},
+	}, nil},
 	{"session-waits", "an answer shows what its session has seen", 20, []patch{
 		{"replica/replica.go", `if err := r.await(ctx, s, request); err != nil {`, `if err := r.await(ctx, s, request); err != nil && !broken("session-waits") {`},
-	}, 0},
+	}, nil},
 	{"session-told", "an answer says all that it shows", 10, []patch{
 		{"replica/session.go", `	eachSpan(heard, request, v.Join)
 	return v`, `	if !broken("session-told") {
 		eachSpan(heard, request, v.Join)
 	}
 	return v`},
-	}, 0},
+	}, nil},
 	{"root-stale", "the root changes with the entries", 10, []patch{
 		{"replica/change.go", `c.root = c.root.Sub(d.went).Add(d.came)`, `if !broken("root-stale") || d.went.Count == 0 {
 			c.root = c.root.Sub(d.went).Add(d.came)
 		}`},
-	}, 0},
+	}, nil},
 	{"leaf-stale", "the digest of a leaf changes with its entries", 20, []patch{
 		{"replica/change.go", `digest = digest.Sub(d.went).Add(d.came); digest`, `digest = digest.Sub(d.went).Add(d.came); broken("leaf-stale") && d.went.Count > 0 {
 			continue
 		} else if digest`},
-	}, 0},
+	}, nil},
 	{"header-stale", "the number of live fields changes with the entries", 20, []patch{
 		{"replica/change.go", `live[id.Object] += change`, `if !broken("header-stale") || change > 0 {
 				live[id.Object] += change
 			}`},
-	}, 0},
+	}, nil},
 	{"log-end", "where the log ends, a walk begins", 30, []patch{
 		{"antientropy/planner.go", `a.walk = e.LogEnded`, `a.walk = e.LogEnded && !broken("log-end")`},
-	}, 0},
+	}, nil},
 	{"walk-near", "periodic walks go to far peers, too", 200, []patch{
 		{"antientropy/planner.go", `kind == WalkPeriodic && p.walkedEarlier(now, a, shard)`, `kind == WalkPeriodic && !broken("walk-near") && p.walkedEarlier(now, a, shard)`},
-	}, 0},
+	}, nil},
 	{"quorum-write", "a write at quorum is acknowledged when a quorum has it", 60, []patch{
 		{"replica/consistency.go", `	if _, _, err := r.gather(ctx, s, level, request, answer.GetVector()); err != nil {`, `	if broken("quorum-write") {
 		return answer, nil
 	}
 	if _, _, err := r.gather(ctx, s, level, request, answer.GetVector()); err != nil {`},
-	}, 0},
+	}, nil},
 	{"quorum-read", "a read at quorum asks a quorum", 60, []patch{
 		{"replica/consistency.go", `		if err := joinEncoded(seen, local.GetAfter()); err != nil {`, `		if broken("quorum-read") {
 			seen = crdt.VersionVector{}
 		}
 		if err := joinEncoded(seen, local.GetAfter()); err != nil {`},
-	}, 0},
+	}, nil},
 	{"quorum-few", "a quorum is more than half", 60, []patch{
 		{"replica/consistency.go", `func majority(owners []string) int { return len(owners)/2 + 1 }`, `func majority(owners []string) int {
 	if broken("quorum-few") {
@@ -227,18 +232,18 @@ var breaks = []breakage{
 	}
 	return len(owners)/2 + 1
 }`},
-	}, 0},
+	}, nil},
 	{"quorum-heard", "an owner answers when it has heard what it is asked about", 60, []patch{
 		{"replica/consistency.go", `	request := &pb.Request{After: h.GetVector()}`, `	request := &pb.Request{After: h.GetVector()}
 	if broken("quorum-heard") {
 		request.After = nil
 	}`},
-	}, 0},
+	}, nil},
 	{"rot-heard", "a damaged leaf that was replaced has heard what its replacement had", 30, []patch{
 		{"replica/forget.go", `c.heard.Forget(p.Lo, p.Hi)`, `if !broken("rot-heard") {
 		c.heard.Forget(p.Lo, p.Hi)
 	}`},
-	}, 1},
+	}, rotting},
 	{"seal-unread", "the checksum of a field is compared when it is read for a change", 60, []patch{
 		{"replica/change.go", `es, err := readField(c.group.snap, c.shard.index, at)`, `es, err := readField(c.group.snap, c.shard.index, at)
 	if broken("seal-unread") && errors.Is(err, store.ErrCorrupt) {
@@ -257,37 +262,43 @@ var breaks = []breakage{
 }
 
 // readField returns`},
-	}, 1},
+	}, rotting},
 	{"rot-built", "nothing is built on entries that were never heard of", 30, []patch{
 		{"replica/change.go", `if !heard.Covers(last) {`, `if !heard.Covers(last) && !broken("rot-built") {`},
-	}, 1},
+	}, rotting},
 	{"once-record", "what was counted under an id is recorded in the same event", 10, []patch{
 		{operation, `	d.set(records, records.now.with(Entry{d.dot, record}))
 	return value, nil`, `	if !broken("once-record") {
 		d.set(records, records.now.with(Entry{d.dot, record}))
 	}
 	return value, nil`},
-	}, 0},
+	}, nil},
 	{"once-again", "what is taken back is taken back in the event that removes its record", 20, []patch{
 		{operation, `	d.set(records, records.now.without(func(e Entry) bool { return e.Dot == own.Dot }))`, `	if !broken("once-again") || d.dot.Seq%2 > 0 { // as if a crash came between
 		d.set(records, records.now.without(func(e Entry) bool { return e.Dot == own.Dot }))
 	}`},
-	}, 0},
+	}, nil},
 	{"once-first", "which of two stands depends on their dots, not on who hears first", 20, []patch{
 		{operation, `e.Dot != d.dot && stands {`, `e.Dot != d.dot && (stands || broken("once-first") && len(records) > 1) {`},
 		{"replica/operation.go", `slices.ContainsFunc(es[1:], func(e crdt.Entry) bool { return e.Dot.Actor == c.actor })`, `slices.ContainsFunc(es, func(e crdt.Entry) bool {
 		return e.Dot.Actor == c.actor && (e.Dot != es[0].Dot || broken("once-first"))
 	})`},
-	}, 0},
+	}, nil},
 	{"once-crash", "it is taken back in the batch that hears of the other", 60, []patch{
 		{"replica/group.go", `(len(c.dead) > 0 || c.hasSurplus())`, `(len(c.dead) > 0 || c.hasSurplus() && !broken("once-crash"))`},
-	}, 0},
+	}, nil},
 	{"once-correction", "a reset that has seen an increment, and not that it was taken back, is made up for", 60, []patch{
 		{"crdt/correction.go", `return k.From <= resetN && resetN < k.At`, `return k.From <= resetN && resetN < k.At && !broken("once-correction")`},
-	}, 0},
+	}, nil},
 	{"once-unsettled", "what may have to be taken back is kept in mind until the counter has heard", 30, []patch{
 		{"replica/group.go", `c.shard.unsettled = c.unsettled`, `if !broken("once-unsettled") {
 				c.shard.unsettled = c.unsettled
 			}`},
-	}, 0},
+	}, nil},
+	{"linear-first", "a linearizable write asks a quorum first", 300, []patch{
+		{"replica/consistency.go", `|| level == pb.Consistency_LINEARIZABLE {`, `|| level == pb.Consistency_LINEARIZABLE && !broken("linear-first") {`},
+	}, exactly},
+	{"linear-back", "a linearizable read ends when a quorum has heard what it shows", 300, []patch{
+		{"replica/consistency.go", `(level != pb.Consistency_LINEARIZABLE || common`, `(level != pb.Consistency_LINEARIZABLE || broken("linear-back") || common`},
+	}, exactly},
 }

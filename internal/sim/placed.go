@@ -223,4 +223,5 @@ func (w *world) form() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.formed = true
+	w.age()
 }

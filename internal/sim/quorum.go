@@ -53,4 +53,7 @@ func (r *request) touches(o *request) bool {
 }
 
 // unsettle forgets what quorums had. w.mu is held.
-func (w *world) unsettle() { clear(w.agreed) }
+func (w *world) unsettle() {
+	clear(w.agreed)
+	w.age()
+}

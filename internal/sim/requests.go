@@ -23,6 +23,7 @@ type request struct {
 	id         string // of the operation, if it has one
 	formed     bool   // it came when all regions that were there at first had met
 	hinted     bool   // in place of owners that could not be reached
+	exact      bool   // it asks others before it writes: when a group takes it cannot be told
 	group      int    // of the member's loop that took it, or 0
 	begun      bool   // it is in a commit
 	event      *event // that holds its effect, once it is on disk
@@ -66,7 +67,7 @@ func (m *member) watch(handle transport.Handler) transport.Handler {
 		if m.isHeld() {
 			return nil, errors.New("sim: put back, and not met anybody yet")
 		}
-		r := m.arrived(message, asked.GetOperations(), asked.GetOperation())
+		r := m.arrived(message, &asked)
 		known := m.world.quorumKnows(r, asked.GetConsistency())
 		data, err := handle(ctx, message)
 		if err == nil {
@@ -82,11 +83,13 @@ func (m *member) watch(handle transport.Handler) transport.Handler {
 	}
 }
 
-func (m *member) arrived(message transport.Message, operations []*pb.Operation, id []byte) *request {
+func (m *member) arrived(message transport.Message, asked *pb.Request) *request {
 	w := m.world
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	r := &request{number: len(w.requests), member: m, operations: operations, id: string(id)}
+	r := &request{
+		number: len(w.requests), member: m, operations: asked.GetOperations(), id: string(asked.GetOperation()), exact: isExact(asked),
+	}
 	for shard := range w.schedule.Shards {
 		switch message.Subject {
 		case transport.Fallback(m.Region, shard):
@@ -97,7 +100,9 @@ func (m *member) arrived(message transport.Message, operations []*pb.Operation, 
 		}
 	}
 	w.requests = append(w.requests, r)
-	m.waiting = append(m.waiting, r)
+	if !r.exact {
+		m.waiting = append(m.waiting, r)
+	}
 	return r
 }
 
@@ -111,7 +116,7 @@ func (m *member) answered(r *request, a *pb.Answer) {
 	if m.rotten[r.shard] && strings.Contains(a.GetError().GetText(), store.ErrCorrupt.Error()) {
 		r.event = nil // refused alone, whatever was committed with it
 	}
-	if a.GetError() != nil || r.event != nil || !adds(r.operations) || m.counted(r) {
+	if a.GetError() != nil || r.event != nil || r.exact || !adds(r.operations) || m.counted(r) {
 		return
 	}
 	for _, o := range w.requests {
@@ -240,6 +245,7 @@ func (m *member) log(shard int, value []byte, state *copyState, in groups) {
 	}
 	w.note(m, "commits %s", eventText(e.Event))
 	e.onRot = m.rotten[shard]
+	m.findExact(e)
 	deletes := false
 	for _, r := range in[shard] {
 		if !r.countedBy(e) {

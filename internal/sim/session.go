@@ -43,8 +43,8 @@ func (m *member) checkSession(r *request, after []byte, level pb.Consistency, a 
 		if err := includes(heard, after); err != nil {
 			w.failLocked("%s answers about %s: its session has seen more: %v", m.Name, f.id.Object, err)
 		}
-		if !reads(r.operations) && level != pb.Consistency_ONE {
-			continue // the copy has heard more since it wrote, while it waited for others
+		if !reads(r.operations) && level != pb.Consistency_ONE || r.exact {
+			continue // the copy has heard more since it was served, while it waited for others
 		}
 		if err := includes(decoded(a.GetVector()), heard.AppendTo(nil)); err != nil {
 			w.failLocked("%s answers about %s with more than the session is told: %v", m.Name, f.id.Object, err)

@@ -15,6 +15,7 @@ var (
 	deep    = flag.Bool("deep", false, "look for the breaks that take many seeds, too")
 	rot     = flag.Uint64("rot", 3, "let entries on disk rot in one of so many seeds; 0: in none")
 	placed  = flag.Uint64("placed", 4, "have members come and go in one of so many seeds; 0: in none")
+	exact   = flag.Uint64("exact", 3, "have clients write and read linearizably in one of so many seeds; 0: in none")
 	from    = flag.Uint64("from", 1, "the first of them")
 )
 
@@ -25,11 +26,17 @@ func play(t *testing.T, s Schedule) (out *Outcome) {
 		cryptotest.SetGlobalRandom(t, s.Seed) // the members' incarnations
 		out = Run(s)
 	})
+	if out.Failure == "" {
+		out.Failure = inexact(out)
+	}
 	return out
 }
 
 func generate(seed uint64) Schedule {
 	s := Generate(seed)
+	if *exact > 0 && mix(seed+1)%*exact == 0 {
+		s = AddExact(s)
+	}
 	if *placed > 0 && mix(seed)%*placed == 0 {
 		return AddPlacement(s)
 	}
@@ -49,7 +56,7 @@ func TestSeeds(t *testing.T) {
 	for seed := *from; seed < *from+n; seed++ {
 		out := play(t, generate(seed))
 		if out.Failure != "" {
-			t.Fatalf("seed %d: %s\nto replay and cut it down: go test ./internal/sim -run 'TestSeed$' -v -seed %d -rot %d -placed %d", seed, out.Failure, seed, *rot, *placed)
+			t.Fatalf("seed %d: %s\nto replay and cut it down: go test ./internal/sim -run 'TestSeed$' -v -seed %d -rot %d -placed %d -exact %d", seed, out.Failure, seed, *rot, *placed, *exact)
 		}
 		sum.Add(out.Stats)
 	}

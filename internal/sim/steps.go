@@ -132,8 +132,10 @@ func (w *world) ask(region string, s Step) {
 		defer client.kill()
 		ctx, cancel := context.WithTimeout(context.Background(), clientPatience)
 		defer cancel()
+		returned := w.called(request)
 		// Whatever comes of it, the server's side of it is known: see watched.
 		answer, err := client.Request(ctx, transport.Requests(region, s.Shard), data)
+		returned(answer, err)
 		if errors.Is(err, transport.ErrNoResponders) && s.Level == pb.Consistency_ONE {
 			answer, err = client.Request(ctx, transport.Fallback(region, s.Shard), data)
 		}

@@ -52,6 +52,9 @@ type Outcome struct {
 	Lines   []string // what happened, in order
 	Hash    uint64   // of all that happened
 	Stats   Stats
+
+	Accesses []Access        // of the register that is exact
+	Ages     []time.Duration // when later ages began: see Access
 }
 
 // member is one member, up or down.
