@@ -98,6 +98,26 @@ type Config struct {
 	// it is not the one that the member listens on.
 	GatewayAdvertise string `toml:"gateway_advertise"`
 
+	// NATS lists servers of an existing NATS deployment, those of the own region
+	// first, which the member uses instead of one of its own: nats://HOST:PORT or
+	// tls://HOST:PORT, with USER:PASSWORD@ or TOKEN@ before the host if that is how
+	// to log in. Nothing is said then of where to listen, and of other members:
+	// they are all who are met there.
+	NATS []string `toml:"nats"`
+	// NATSCredentials is a file with a JWT and its seed to log in with there,
+	// NATSNkey one with the seed of an nkey.
+	NATSCredentials string `toml:"nats_creds"`
+	NATSNkey        string `toml:"nats_nkey"`
+	// NATSCA is a file with who vouches for those servers, if not the system's
+	// authorities do; NATSCert and NATSKey are what the member shows of itself.
+	NATSCA   string `toml:"nats_ca"`
+	NATSCert string `toml:"nats_cert"`
+	NATSKey  string `toml:"nats_key"`
+
+	// ClockOffset is how far the clock of the member is ahead of the machine's.
+	// For tests of what a wrong clock does.
+	ClockOffset time.Duration `toml:"-"`
+
 	// Pprof has profiles of the process served on Listen.HTTP, too.
 	Pprof bool `toml:"pprof"`
 	// LogLevel is the level of the logger that the member is started with, if it
@@ -105,6 +125,7 @@ type Config struct {
 	LogLevel *slog.LevelVar `toml:"-"`
 
 	asked []string // members that were asked who there is
+	met   *meeting // who was met at the servers of NATS; nil: not there
 	// Whether somebody said so; otherwise it is as the data directory has it.
 	clusterNamed, shardsNamed bool
 	// SolicitDelay is how long after its start a member first connects to
@@ -194,9 +215,11 @@ func (c Config) withDefaults() (Config, error) {
 	named := c.Name != ""
 	c.Cluster = cmp.Or(c.Cluster, "atoll")
 	c.Name = cmp.Or(c.Name, c.Region)
-	c.Listen.Client = cmp.Or(c.Listen.Client, "127.0.0.1:4222")
-	c.Listen.Route = cmp.Or(c.Listen.Route, "127.0.0.1:0")
-	c.Listen.Gateway = cmp.Or(c.Listen.Gateway, "127.0.0.1:0")
+	if len(c.NATS) == 0 {
+		c.Listen.Client = cmp.Or(c.Listen.Client, "127.0.0.1:4222")
+		c.Listen.Route = cmp.Or(c.Listen.Route, "127.0.0.1:0")
+		c.Listen.Gateway = cmp.Or(c.Listen.Gateway, "127.0.0.1:0")
+	}
 	c.Weight = cmp.Or(c.Weight, 1)
 	c.Durability = cmp.Or(c.Durability, string(badgerstore.Fsync))
 	switch {
@@ -234,6 +257,9 @@ func (c Config) withDefaults() (Config, error) {
 	if err := c.checkNames(); err != nil {
 		return c, err
 	}
+	if err := c.checkAttached(named); err != nil {
+		return c, err
+	}
 	return c, c.checkAddresses()
 }
 
@@ -263,6 +289,9 @@ func (c Config) checkAddresses() error {
 	}
 	if c.Listen.HTTP != "" {
 		addresses = append(addresses, [2]string{"HTTP", c.Listen.HTTP})
+	}
+	if c.attached() {
+		addresses = addresses[3:]
 	}
 	for i, a := range addresses {
 		if err := checkAddress("to listen for "+a[0], a[1], 0); err != nil {

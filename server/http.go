@@ -35,7 +35,7 @@ const (
 var (
 	errNotYet  = errors.New("it is starting")
 	errNoMore  = errors.New("it is stopping")
-	errNoLinks = errors.New("it has no connection to its own NATS server")
+	errNoLinks = errors.New("it has no connection to its NATS server")
 )
 
 // door is the HTTP server for those who run a member. It is open from before

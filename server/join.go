@@ -56,6 +56,9 @@ func takesClients(ctx context.Context, address string) bool {
 // that they know: the routes of the own region, the gateways of others. The
 // rest are taken for routes of the own region, that may be up later.
 func (c Config) discover(ctx context.Context) (Config, error) {
+	if c.attached() {
+		return c.meet(ctx)
+	}
 	var routes, asked []string
 	for _, address := range c.Join {
 		if _, _, err := net.SplitHostPort(address); err == nil && takesClients(ctx, address) {

@@ -59,7 +59,10 @@ func Start(ctx context.Context, c Config, log *slog.Logger) (*Server, error) {
 	}
 	// First, so that a member that cannot serve leaves no directory behind that
 	// is bound to its settings.
-	if err := advised(nats.CheckListen(c.network())); err != nil {
+	if !c.attached() {
+		err = advised(nats.CheckListen(c.network()))
+	}
+	if err != nil {
 		return nil, err
 	}
 	c.clusterNamed, c.shardsNamed = named.Cluster != "", named.Shards != 0
@@ -91,11 +94,12 @@ func (s *Server) start(ctx context.Context, log *slog.Logger) (err error) {
 	}
 	s.config = c
 	engine, err := replica.Open(replica.Options{
-		Record: s.record, Heartbeats: c.heartbeats(), Joins: len(c.asked) > 0 || len(c.Join)+len(c.Regions) > 0, Seeds: len(c.Join) > 0, JoinRate: c.JoinRate << 20,
+		Record: s.record, Heartbeats: c.heartbeats(), Joins: c.joins(), Seeds: c.seeds(), JoinRate: c.JoinRate << 20,
 		Cluster: c.Cluster, Member: c.Name, Region: c.Region, Regions: s.regions, Version: Version,
 		Volatile: c.Durability == string(badgerstore.OS), Place: s.disk.Place, ScrubInterval: c.ScrubInterval, ScrubRate: c.ScrubRate << 20,
 		Shards: c.Shards, DigestKey: c.digestKey(), LogLimit: c.LogLimit,
 		Loops: max(2, runtime.GOMAXPROCS(0)/2), GossipInterval: c.GossipInterval, Logger: log,
+		Now: c.clock(),
 	}, s.disk)
 	if err != nil {
 		return err
@@ -105,15 +109,20 @@ func (s *Server) start(ctx context.Context, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	options := c.with(table).network() // who was named may be gone since
-	options.Logger = log
-	options.Lost = func(reason string) {
+	lost := func(reason string) {
 		log.Info("messages may have been lost", "reason", reason)
 		s.losses.Add(1)
 		engine.Announce()
 	}
-	s.network, err = nats.Start(ctx, options)
-	if err = advised(err); err != nil {
+	if c.attached() {
+		s.network, err = c.attach(ctx, log, lost)
+	} else {
+		options := c.with(table).network() // who was named may be gone since
+		options.Logger, options.Lost = log, lost
+		s.network, err = nats.Start(ctx, options)
+		err = advised(err)
+	}
+	if err != nil {
 		return err
 	}
 	if err := s.introduce(ctx); err != nil {
@@ -122,7 +131,9 @@ func (s *Server) start(ctx context.Context, log *slog.Logger) (err error) {
 	if err := engine.Start(s.network); err != nil {
 		return err
 	}
-	s.tasks.Go(s.watchLinks)
+	if s.network.Embedded() {
+		s.tasks.Go(s.watchLinks)
+	}
 	s.door.serves(s)
 	return nil
 }
@@ -182,7 +193,8 @@ func (s *Server) Close() error {
 // Config returns the configuration in force, with all defaults filled in.
 func (s *Server) Config() Config { return s.config }
 
-// Addresses returns where the member listens.
+// Addresses returns where the member listens: nowhere, if it uses servers of
+// somebody else.
 func (s *Server) Addresses() nats.Addresses { return s.network.Addresses() }
 
 // HTTP returns where the member serves HTTP, as host:port; "" if it does not.
@@ -196,6 +208,9 @@ func (s *Server) HTTP() string {
 // regions returns the other regions, the nearest first, those out of reach
 // last.
 func (s *Server) regions() []string {
+	if s.config.attached() {
+		return s.listedRegions()
+	}
 	near := s.network.Nearest()
 	far := slices.DeleteFunc(s.config.otherRegions(), func(region string) bool { return slices.Contains(near, region) })
 	return append(near, far...)

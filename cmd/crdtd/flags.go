@@ -65,6 +65,12 @@ func app() *cli.App {
 			&cli.StringFlag{Name: "gateway-advertise", Usage: "tell other regions to connect to `HOST:PORT`"},
 			&cli.StringSliceFlag{Name: "join", Usage: "`HOST:PORT` at which a member of any region serves applications, or the route address of one of the own region (repeatable)"},
 			&cli.StringSliceFlag{Name: "peer", Usage: "gateway address `REGION=HOST:PORT` of a member of another region (repeatable)"},
+			&cli.StringSliceFlag{Name: "nats", Usage: "use the NATS server at `URL` instead of one of its own: nats://[USER:PASSWORD@]HOST:PORT or tls://... (repeatable, those of the own region)"},
+			&cli.StringFlag{Name: "nats-creds", Usage: "log in there with the JWT and the seed in `FILE`"},
+			&cli.StringFlag{Name: "nats-nkey", Usage: "log in there with the seed of an nkey in `FILE`"},
+			&cli.StringFlag{Name: "nats-ca", Usage: "trust those servers by the certificates in `FILE` (default: the system's)"},
+			&cli.StringFlag{Name: "nats-cert", Usage: "show them the certificate in `FILE`"},
+			&cli.StringFlag{Name: "nats-key", Usage: "whose key is in `FILE`"},
 			&cli.IntFlag{Name: "shards", Usage: "number of shards of the cluster, fixed at its creation", DefaultText: "256"},
 			&cli.StringFlag{Name: "secret", Usage: "`SECRET` that keys the digests, the same in the whole cluster", EnvVars: []string{"ATOLL_SECRET"}},
 			&cli.StringFlag{Name: "durability", Usage: "fsync: acknowledged writes are on disk; os: power loss may take them back (default: fsync)"},
@@ -77,6 +83,7 @@ func app() *cli.App {
 			&cli.DurationFlag{Name: downAfter, Usage: "a majority finds a member down that was silent for `TIME`", DefaultText: "3s"},
 			&cli.StringFlag{Name: "http", Usage: "serve metrics and health to who runs the member, unprotected, on `HOST:PORT` (default: nowhere)"},
 			&cli.BoolFlag{Name: "pprof", Usage: "serve profiles of the process there, too"},
+			&cli.DurationFlag{Name: clockOffset, Hidden: true}, // for tests of a wrong clock
 			&cli.StringFlag{Name: "log-level", Value: "info", Usage: "debug, info, warn or error"},
 			&cli.StringFlag{Name: "log-format", Value: "text", Usage: "text or json"},
 		},
@@ -91,6 +98,7 @@ const (
 	scrubInterval = "scrub-interval"
 	heartbeat     = "heartbeat"
 	downAfter     = "down-after"
+	clockOffset   = "clock-offset"
 )
 
 // inWords returns what package flag says of a wrong command line, in the words
@@ -107,7 +115,7 @@ func inWords(err error) string {
 		value, rest, _ := strings.Cut(rest, " for flag -")
 		name, _, _ := strings.Cut(rest, ":")
 		kind := "a number"
-		if slices.Contains([]string{scrubInterval, heartbeat, downAfter}, name) {
+		if slices.Contains([]string{scrubInterval, heartbeat, downAfter, clockOffset}, name) {
 			kind = "a time such as 250ms or 24h"
 		}
 		return fmt.Sprintf("--%s %s; it takes %s", name, value, kind)
@@ -142,6 +150,8 @@ func configOf(c *cli.Context) (server.Config, error) {
 		"data": &config.Data, "zone": &config.Zone, "region": &config.Region, "name": &config.Name, "cluster": &config.Cluster,
 		"listen": &config.Listen.Client, "listen-route": &config.Listen.Route, "listen-gateway": &config.Listen.Gateway, "http": &config.Listen.HTTP,
 		"gateway-advertise": &config.GatewayAdvertise, "secret": &config.Secret, "durability": &config.Durability,
+		"nats-creds": &config.NATSCredentials, "nats-nkey": &config.NATSNkey,
+		"nats-ca": &config.NATSCA, "nats-cert": &config.NATSCert, "nats-key": &config.NATSKey,
 	} {
 		if c.IsSet(name) {
 			*field = c.String(name)
@@ -173,6 +183,12 @@ func configOf(c *cli.Context) (server.Config, error) {
 	}
 	if c.IsSet(downAfter) {
 		config.DownAfter = c.Duration(downAfter)
+	}
+	if c.IsSet(clockOffset) {
+		config.ClockOffset = c.Duration(clockOffset)
+	}
+	if c.IsSet("nats") {
+		config.NATS = c.StringSlice("nats")
 	}
 	if c.IsSet("join") {
 		config.Join = c.StringSlice("join")

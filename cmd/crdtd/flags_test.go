@@ -42,6 +42,7 @@ var everything = server.Config{
 	},
 	Shards: 9, Secret: "s", Durability: "os", LogLimit: 10, GatewayAdvertise: "127.0.0.1:11",
 	ScrubInterval: 90 * time.Minute, ScrubRate: 12, Heartbeat: 13 * time.Millisecond, Phi: 14.5, DownAfter: 15 * time.Second,
+	NATS: []string{"127.0.0.1:16", "127.0.0.1:17"}, NATSCredentials: "18", NATSNkey: "19", NATSCA: "20", NATSCert: "21", NATSKey: "22",
 }
 
 func TestFlags(t *testing.T) {
@@ -54,7 +55,10 @@ func TestFlags(t *testing.T) {
 		"--http", "127.0.0.1:12", "--pprof",
 		"--shards", "9", "--secret", "s", "--durability", "os", "--log-limit", "10", "--gateway-advertise", "127.0.0.1:11",
 		"--scrub-interval", "1h30m", "--scrub-rate", "12", "--heartbeat", "13ms", "--phi", "14.5", "--down-after", "15s",
+		"--nats", "127.0.0.1:16", "--nats", "127.0.0.1:17",
+		"--nats-creds", "18", "--nats-nkey", "19", "--nats-ca", "20", "--nats-cert", "21", "--nats-key", "22",
 	), everything)
+	want(t, configFrom(t, "--clock-offset", "-1h"), server.Config{ClockOffset: -time.Hour})
 	want(t, configFrom(t, "--scrub-interval", "0s"), server.Config{ScrubInterval: -1}) // never
 }
 
@@ -77,6 +81,12 @@ phi = 14.5
 down_after = "15s"
 gateway_advertise = "127.0.0.1:11"
 pprof = true
+nats = ["127.0.0.1:16", "127.0.0.1:17"]
+nats_creds = "18"
+nats_nkey = "19"
+nats_ca = "20"
+nats_cert = "21"
+nats_key = "22"
 [listen]
 client = "127.0.0.1:1"
 route = "127.0.0.1:2"
@@ -93,10 +103,11 @@ ap = ["127.0.0.1:8"]
 
 	changed := everything
 	changed.Data, changed.Listen.Route, changed.LogLimit = "e", "127.0.0.1:22", 1
+	changed.NATS, changed.NATSNkey = []string{"127.0.0.1:26"}, "29"
 	changed.Listen.HTTP, changed.Pprof = "127.0.0.1:23", false
 	changed.Regions = map[string][]string{"sa": {"127.0.0.1:9"}}
 	want(t, configFrom(t, "--config", file, "--data", "e", "--listen-route", "127.0.0.1:22", "--log-limit", "1",
-		"--http", "127.0.0.1:23", "--pprof=false", "--peer", "sa=127.0.0.1:9"), changed)
+		"--http", "127.0.0.1:23", "--pprof=false", "--nats", "127.0.0.1:26", "--nats-nkey", "29", "--peer", "sa=127.0.0.1:9"), changed)
 }
 
 // A secret on the command line is for all to see.

@@ -106,9 +106,9 @@ var families = append([]family{
 			}
 		}),
 
-	one(gauge, "atoll_network_connected", "1 if the member is connected to its own NATS server, else 0.",
+	one(gauge, "atoll_network_connected", "1 if the member is connected to its NATS server, else 0.",
 		func(s *Sample) float64 { return truth(s.Network.Connected) }),
-	one(gauge, "atoll_route_connections", "Connections to members of the own region; several for each.",
+	one(gauge, "atoll_route_connections", "Connections to members of the own region; several for each. 0 where the NATS servers are not the members'.",
 		func(s *Sample) float64 { return float64(s.Network.Routes) }),
 	values(gauge, "atoll_region_connected", "1 if there is a link to the other region, else 0.", labels{"peer_region"},
 		func(s *Sample, tell tell) {

@@ -1,11 +1,13 @@
 // Package nats speaks the contract of package transport over NATS: an embedded
-// server per member (Start), or a plain connection to servers there are (Dial).
+// server per member (Start), or a connection to servers there are, of a member
+// (Attach) or of a client (Dial).
 //
 //	options.go  Options, defaults and checks
 //	server.go   Start, Server: the embedded server, its addresses and links
 //	config.go   what a nats-server is told, and why
 //	conn.go     Conn: publish, subscribe, request
 //	serve.go    serve: endpoints of a micro service, a bound on requests
+//	attach.go   Attach: how a member logs in elsewhere
 //	dial.go     Dial
 //	outcome.go  how errors travel and what errors of NATS mean
 //	watch.go    whether it is connected, what it refused

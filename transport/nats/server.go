@@ -24,10 +24,11 @@ const (
 	localReconnectWait = 50 * time.Millisecond
 )
 
-// Server is a member's end of the network and the embedded server behind it.
+// Server is a member's end of the network and the embedded server behind it, if
+// there is one: see Attach.
 type Server struct {
 	*Conn
-	server *server.Server
+	server *server.Server // nil: it is somebody else's
 }
 
 // Addresses are where a server listens, as host:port.
@@ -128,8 +129,15 @@ func startServer(ctx context.Context, o Options) (*server.Server, error) {
 	}
 }
 
-// Addresses returns where the server listens.
+// Embedded says whether the server is in this process, and not somebody else's.
+func (s *Server) Embedded() bool { return s.server != nil }
+
+// Addresses returns where the server listens; nothing of one that is somebody
+// else's.
 func (s *Server) Addresses() Addresses {
+	if !s.Embedded() {
+		return Addresses{}
+	}
 	return Addresses{
 		Client:  s.server.Addr().String(),
 		Cluster: s.server.ClusterAddr().String(),
@@ -138,9 +146,12 @@ func (s *Server) Addresses() Addresses {
 }
 
 // Gateways returns the connections there are now, by region. A region without
-// any is absent.
+// any is absent, and all are where the server is somebody else's.
 func (s *Server) Gateways() map[string]Gateways {
 	links := map[string]Gateways{}
+	if !s.Embedded() {
+		return links
+	}
 	status, err := s.server.Gatewayz(nil)
 	if err != nil { // cannot happen: a server with gateways always knows
 		return links
@@ -159,6 +170,9 @@ func (s *Server) Gateways() map[string]Gateways {
 // Nearest returns the regions that this server sends to, those with the
 // shortest round trip first.
 func (s *Server) Nearest() []string {
+	if !s.Embedded() {
+		return nil
+	}
 	status, err := s.server.Gatewayz(nil)
 	if err != nil {
 		return nil
@@ -177,12 +191,20 @@ func (s *Server) Nearest() []string {
 
 // Routes returns the number of connections to other servers of the region. It
 // is 0 only if there are none; there are several per server.
-func (s *Server) Routes() int { return s.server.NumRoutes() }
+func (s *Server) Routes() int {
+	if !s.Embedded() {
+		return 0
+	}
+	return s.server.NumRoutes()
+}
 
-// Close closes the Conn and stops the server. It returns once all of it has
-// ended.
+// Close closes the Conn and stops the server, unless it is somebody else's. It
+// returns once all of it has ended.
 func (s *Server) Close() error {
 	err := s.Conn.Close()
+	if !s.Embedded() {
+		return err
+	}
 	s.server.Shutdown()
 	s.server.WaitForShutdown()
 	return err
