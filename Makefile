@@ -48,11 +48,12 @@ soak: ## simulate SEEDS=1000 clusters, run three processes through faults for DU
 	go test ./internal/sim -run '^TestSeeds$$' -count=1 -timeout 0 -v -seeds $(or $(SEEDS),1000) -from $$(date +%s)
 	go run ./internal/soak --duration $(or $(DURATION),10m) $(ARGS)
 
-# The times of the files are fixed, so that the same source and the same Go make
-# the same layers.
+# Times and modes of the files are fixed, so that the same source and the same Go
+# make the same layer.
 image: ## build the image atoll:dev from binaries built here (needs Docker)
-	rm -rf bin/image && mkdir -p bin/image/data
+	rm -rf bin/image && mkdir -p bin/image/var/lib/atoll
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags='-s -w' -o bin/image/ ./cmd/...
+	chmod -R 755 bin/image
 	find bin/image -exec touch -d @0 {} +
 	docker build --quiet --target host -t atoll:dev -f examples/geo/Dockerfile bin/image
-	docker image inspect --format '{{.RepoTags}} {{.Size}} bytes' atoll:dev
+	@docker image inspect --format '{{.RepoTags}} {{.Size}} bytes, layers {{.RootFS.Layers}}' atoll:dev

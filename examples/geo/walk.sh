@@ -4,11 +4,11 @@
 #
 #	make image && examples/geo/walk.sh
 #
-# KEEP=1 leaves the regions running; CUT=60 cuts one off for so many seconds.
+# KEEP=1 leaves the regions running; CUT=5 cuts one off for 5 s rather than a minute.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-readonly cut_for=${CUT:-20}
+readonly cut_for=${CUT:-60}
 export COMPOSE_PROJECT_NAME=${COMPOSE_PROJECT_NAME:-geo}
 readonly project=$COMPOSE_PROJECT_NAME prefix=${GEO_PREFIX:-}
 failed=0

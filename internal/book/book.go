@@ -28,7 +28,7 @@ func OutcomeOf(err error) (Outcome, bool) {
 		return Done, true
 	case errors.Is(err, client.ErrOutcomeUnknown), errors.Is(err, client.ErrUnavailable), errors.Is(err, client.ErrNotEnough):
 		return Unknown, true
-	case errors.Is(err, client.ErrUnreachable), errors.Is(err, client.ErrBusy):
+	case errors.Is(err, client.ErrUnreachable), errors.Is(err, client.ErrBusy), errors.Is(err, client.ErrNoSpace):
 		return Refused, true
 	}
 	return 0, false
@@ -37,6 +37,10 @@ func OutcomeOf(err error) (Outcome, bool) {
 // Book is what clients were told of their writes. Its methods may be called
 // concurrently, but for those that read.
 type Book struct {
+	// Skew is how far the clocks of members are apart at most, by which which of
+	// concurrent values wins is not told. Set it before anything is booked.
+	Skew time.Duration
+
 	mu        sync.Mutex
 	counts    map[Outcome]int
 	slowest   time.Duration // of the acknowledged writes
@@ -78,6 +82,7 @@ func New() *Book {
 // closed: nothing may be booked in it any more.
 func (b *Book) Next() *Book {
 	next := New()
+	next.Skew = b.Skew
 	for name, t := range b.counters {
 		next.counters[name] = &tally{sum: t.sum, maybePlus: t.maybePlus, maybeMinus: t.maybeMinus}
 	}

@@ -14,7 +14,7 @@ import (
 func TestOutcomes(t *testing.T) {
 	for err, want := range map[error]Outcome{
 		client.ErrOutcomeUnknown: Unknown, client.ErrUnavailable: Unknown,
-		client.ErrUnreachable: Refused, client.ErrBusy: Refused, client.ErrInvalid: 0, context.Canceled: 0,
+		client.ErrUnreachable: Refused, client.ErrBusy: Refused, client.ErrNoSpace: Refused, client.ErrInvalid: 0, context.Canceled: 0,
 	} {
 		if got, ok := OutcomeOf(fmt.Errorf("why: %w", err)); got != want || ok != (want != 0) {
 			t.Errorf("%v is %v, %t", err, got, ok)
@@ -80,6 +80,12 @@ func TestCheck(t *testing.T) {
 		siblings := []client.Sibling{{Value: []byte(values[0])}, {Value: []byte(values[1])}}
 		if err := b.checkRegister("r", siblings); (err == nil) != right {
 			t.Errorf("register %v: %v", values, err)
+		}
+	}
+	for skew, right := range map[time.Duration]bool{time.Second: false, 2 * time.Minute: true} {
+		b.Skew = skew
+		if err := b.checkRegister("r", []client.Sibling{{Value: []byte("first")}}); (err == nil) != right {
+			t.Errorf("clocks %v apart: %v", skew, err)
 		}
 	}
 	b.Wrote("empty", "maybe", Unknown, now)

@@ -121,13 +121,13 @@ func (b *Book) checkSet(name string, members map[string]bool) (errs []error) {
 	return errs
 }
 
-// skew is how much the times of two writes may be off: members round to
-// milliseconds.
-const skew = 2 * time.Millisecond
+// rounding is how much the times of two writes may be off where clocks are not:
+// members round to milliseconds.
+const rounding = 2 * time.Millisecond
 
 // checkRegister holds the siblings of a register, the winner first, against
-// what was written: a write that began after the winner's end has a later time
-// (all members have one clock here), and must have won over it.
+// what was written: a write that began after the winner's end has a later time,
+// as far as the clocks of members agree, and must have won over it.
 func (b *Book) checkRegister(name string, siblings []client.Sibling) error {
 	for _, s := range siblings {
 		if w := b.registers[name][string(s.Value)]; w == nil || w.outcome == Refused {
@@ -147,7 +147,7 @@ func (b *Book) checkRegister(name string, siblings []client.Sibling) error {
 		return nil // it may have been done at any time
 	}
 	for value, w := range b.registers[name] {
-		if w.outcome == Done && w.began.After(winner.end.Add(skew)) {
+		if w.outcome == Done && w.began.After(winner.end.Add(b.Skew+rounding)) {
 			return fmt.Errorf("register %s has the value %q; %q was written %v later", name, siblings[0].Value, value, w.began.Sub(winner.end))
 		}
 	}

@@ -87,7 +87,7 @@ func atoll() plan {
 		// internal/resp and internal/dashboard are yet to be built.
 		{"faces", false, []string{"client", "internal/resp", "internal/dashboard", "internal/metrics"}},
 		{"assembly", true, []string{
-			"server", "internal/book", "internal/cluster", "internal/sim", "internal/soak", "internal/wan", "internal/demo", "internal/house",
+			"server", "internal/book", "internal/cluster", "internal/containers", "internal/sim", "internal/soak", "internal/wan", "internal/demo", "internal/house",
 			"cmd/crdtd", "cmd/crdtctl", "examples/...",
 		}},
 	}}
@@ -134,8 +134,8 @@ func atoll() plan {
 			"a program that links the client does not link a database"},
 		{[]string{"server/...", "internal/wan/..."}, []string{"internal/demo/...", "internal/sim/..."}, nil,
 			"what is shipped does not contain its own show or simulator"},
-		{[]string{"server/...", "client/...", "cmd/...", "internal/demo/...", "examples/..."}, []string{"internal/cluster/...", "internal/soak/..."}, nil,
-			"internal/cluster builds crdtd and kills it, which is for tests: programs embed a member instead"},
+		{[]string{"server/...", "client/...", "cmd/...", "internal/demo/...", "examples/..."}, []string{"internal/cluster/...", "internal/containers/...", "internal/soak/..."}, nil,
+			"internal/cluster and internal/containers build crdtd and kill it, which is for tests: programs embed a member instead"},
 		{[]string{"internal/book/..."}, append([]string{"server/...", "internal/cluster/..."}, engine...), nil,
 			"the book that members are checked against shares no code with them"},
 	}
