@@ -125,11 +125,18 @@ func (c *Cluster) Close(ctx context.Context) error {
 		_, err := c.engine.do(ctx, append(strings.Fields(kind), args...)...)
 		errs = append(errs, err)
 	}
+	var made, volumes []string
 	for _, m := range c.Members {
 		if m.created {
-			remove("container rm --force", m.container)
+			made = append(made, m.container)
 		}
-		remove("volume rm --force", m.container)
+		volumes = append(volumes, m.container)
+	}
+	if len(made) > 0 {
+		remove("container rm --force", made...)
+	}
+	if len(volumes) > 0 {
+		remove("volume rm --force", volumes...)
 	}
 	networks, err := c.engine.words(ctx, "network", "ls", "--quiet", "--filter", "name=^"+c.Name+"-")
 	errs = append(errs, err)

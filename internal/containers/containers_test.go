@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -112,18 +113,27 @@ func (d *drill) killedAndAhead() {
 	m.Flags = nil
 }
 
-// rolling replaces all members by those of another image, one after the other.
+// rolling replaces all members by those of another image: in all regions at the
+// same time, in each one after the other.
 func (d *drill) rolling(image string) {
 	d.t.Helper()
-	for _, m := range d.cluster.Members {
-		d.step(m.Name+" is replaced by one of a new image", func(ctx context.Context) string {
+	for n := range 2 {
+		d.step(fmt.Sprintf("member %d of each region is replaced by one of a new image", n+1), func(ctx context.Context) string {
 			began := time.Now()
-			d.must(m.Stop(ctx))
-			stopped := time.Since(began)
-			m.Image = image
-			d.must(m.Start(ctx))
-			d.must(m.Ready(ctx))
-			return fmt.Sprintf("it stopped in %.1fs and answered again after %.1fs", stopped.Seconds(), time.Since(began).Seconds())
+			var group sync.WaitGroup
+			errs := make([]error, len(regions))
+			for i, region := range regions {
+				m := d.cluster.In(region)[n]
+				group.Go(func() {
+					if errs[i] = m.Stop(ctx); errs[i] == nil {
+						m.Image = image
+						errs[i] = errors.Join(m.Start(ctx), m.Ready(ctx))
+					}
+				})
+			}
+			group.Wait()
+			d.must(errors.Join(errs...))
+			return fmt.Sprintf("they had stopped by themselves and answered again after %.1fs", time.Since(began).Seconds())
 		})
 	}
 }

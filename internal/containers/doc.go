@@ -3,7 +3,7 @@
 // are paused, killed, updated; disks fill up; clocks are wrong.
 //
 //	engine.go   Engine: the Docker engine, by its command
-//	image.go    Build: the image of examples/geo, from binaries built here
+//	image.go    Build: the image of examples/geo, of a crdtd that is built here
 //	cluster.go  Cluster: networks and members, and the end of all of them
 //	member.go   Member: one container, and what can be done to it
 //	fault.go    Worsen, Fill: what the engine has no command for

@@ -16,7 +16,7 @@ import (
 )
 
 var (
-	lasting = flag.Duration("lasting", 4*time.Second, "how long each fault lasts in the containers")
+	lasting = flag.Duration("lasting", 3*time.Second, "how long each fault lasts in the containers")
 	seed    = flag.Uint64("seed", uint64(time.Now().UnixNano()), "what is written into the containers")
 )
 

@@ -43,7 +43,7 @@ func TestServerSettings(t *testing.T) {
 	for name, holds := range map[string]bool{
 		"a silent link does not throttle publishers":    o.NoFastProducerStall,
 		"a burst fits into the queue of a receiver":     o.MaxPending == 256<<20,
-		"a silent link is noticed in 11 s":              o.PingInterval == 5*time.Second && o.MaxPingsOut <= 2,
+		"a silent link is noticed in 6 s":               o.PingInterval == 2*time.Second && o.MaxPingsOut <= 2,
 		"a dead gateway is closed":                      o.Gateway.WriteDeadline == 2*time.Second && o.Gateway.WriteTimeout == server.WriteTimeoutPolicyClose,
 		"a dead route is closed":                        o.Cluster.WriteDeadline == 2*time.Second && o.Cluster.WriteTimeout == server.WriteTimeoutPolicyClose,
 		"cluster and gateway are the region":            o.Cluster.Name == "eu" && o.Gateway.Name == "eu",
