@@ -155,8 +155,9 @@ func (d *drill) diskFull(image string) {
 		})
 		return "it has its shards"
 	})
+	there := d.connect(m) // which NATS has served by the member itself
 	write := func(ctx context.Context, i int) error {
-		return d.clients["eu"].Register(fmt.Sprint("disk-", i%100)).Set(ctx, []byte("x"))
+		return there.Register(fmt.Sprint("disk-", i%100)).Set(ctx, []byte("x"))
 	}
 	d.step("the disk of eu-3 is full", func(ctx context.Context) string {
 		d.must(m.Fill(ctx, ballast))
