@@ -57,11 +57,11 @@ func (r *Restore) Run(ctx context.Context) (backup.Header, error) {
 // of the directory.
 func (r *Restore) check(ctx context.Context) (last backup.Header, identity []byte, err error) {
 	for _, path := range r.Files {
-		info, err := os.Stat(path)
+		size, err := sizeOf(path)
 		if err != nil {
 			return last, nil, err
 		}
-		r.size += 2 * info.Size() // read twice
+		r.size += 2 * size // read twice
 	}
 	var sum string
 	for i, path := range r.Files {
@@ -82,8 +82,40 @@ func (r *Restore) check(ctx context.Context) (last backup.Header, identity []byt
 	return last, last.Identity, nil
 }
 
-func (r *Restore) read(ctx context.Context, path string, v backup.Visitor) (backup.Header, backup.Total, error) {
+// OpenBackup opens the file of a backup, for package backup to read.
+func OpenBackup(path string) (*os.File, error) {
 	file, err := os.Open(path)
+	var why *fs.PathError
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, noBackup{path}
+	case errors.As(err, &why):
+		return nil, fmt.Errorf("the backup %s cannot be opened: %w", path, why.Err)
+	}
+	return file, err
+}
+
+// noBackup says that a file is not there, without the words of a system call.
+type noBackup struct{ path string }
+
+func (e noBackup) Error() string { return "there is no backup " + e.path }
+func (noBackup) Unwrap() error   { return fs.ErrNotExist }
+
+func sizeOf(path string) (int64, error) {
+	file, err := OpenBackup(path)
+	if err != nil {
+		return 0, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
+}
+
+func (r *Restore) read(ctx context.Context, path string, v backup.Visitor) (backup.Header, backup.Total, error) {
+	file, err := OpenBackup(path)
 	if err != nil {
 		return backup.Header{}, backup.Total{}, err
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -73,7 +74,7 @@ func (t *taking) Put(key, value []byte) error { return t.writer.Put(key, value) 
 
 // follow reads what the backup before has.
 func (t *taking) follow(path string) error {
-	file, err := os.Open(path)
+	file, err := server.OpenBackup(path)
 	if err != nil {
 		return err
 	}
@@ -168,7 +169,7 @@ func restore(c *cli.Context) error {
 	}
 	h, err := r.Run(c.Context)
 	switch {
-	case errors.Is(err, server.ErrNotEmpty), errors.Is(err, server.ErrChain), errors.Is(err, backup.ErrDamaged):
+	case errors.Is(err, server.ErrNotEmpty), errors.Is(err, server.ErrChain), errors.Is(err, backup.ErrDamaged), errors.Is(err, fs.ErrNotExist):
 		return usageError{fmt.Errorf("%w; nothing was restored", err)}
 	case err != nil:
 		return readError{err}

@@ -198,6 +198,7 @@ func TestRestoreRefused(t *testing.T) {
 		}
 	}
 	for text, files := range map[string][]string{
+		"there is no backup":             {"a", "none"},
 		"is an increment":                {"b"},
 		"c does not follow":              {"a", "c"},
 		"b does not follow":              {"other", "b"},
