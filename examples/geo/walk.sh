@@ -9,8 +9,10 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 readonly cut_for=${CUT:-60}
-export COMPOSE_PROJECT_NAME=${COMPOSE_PROJECT_NAME:-geo}
-readonly project=$COMPOSE_PROJECT_NAME prefix=${GEO_PREFIX:-}
+# Names of its own, and any ports that are free, let it run beside other regions.
+export COMPOSE_PROJECT_NAME=geo-walk-$$ GEO_PREFIX=walk-$$-
+export GEO_EU_PORT='' GEO_US_PORT='' GEO_AP_PORT=''
+readonly project=$COMPOSE_PROJECT_NAME prefix=$GEO_PREFIX
 failed=0
 
 compose() {
@@ -70,6 +72,9 @@ between() { docker network "$1" "${@:2}"; }
 tidy() {
 	if [[ -z ${KEEP-} ]]; then
 		compose --profile load down --volumes >/dev/null 2>&1 || true
+	else
+		printf '\nthe members are %seu-1 and so on; docker exec %seu-1 crdtctl members\n' "$prefix" "$prefix"
+		printf 'remove them: GEO_PREFIX=%s docker-compose -p %s -f %s/docker-compose.yml --profile load down --volumes\n' "$prefix" "$project" "$PWD"
 	fi
 }
 trap tidy EXIT
@@ -80,7 +85,7 @@ docker image inspect "${ATOLL_IMAGE:-atoll:dev}" >/dev/null 2>&1 || {
 }
 
 step 'Three regions of two members start.'
-compose up -d >/dev/null 2>&1
+compose up -d >/dev/null 2>&1 || { echo "docker-compose up fails; see: docker-compose -f $PWD/docker-compose.yml up" >&2; exit 1; }
 within 'all agree' 60 at us-1 verify --wait 1s
 see 'members' 6 "$(at eu-1 members --json | grep -o '"state":"alive"' | wc -l)"
 
