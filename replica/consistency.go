@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -59,24 +58,6 @@ func (r *Replica) electorates(shard int) ([]map[string][]string, error) {
 	}
 	return l.electorates(shard), nil
 }
-
-// quorum is how many of some owners must answer.
-type quorum struct {
-	owners   []string
-	needed   int
-	answered []string
-}
-
-func majority(owners []string) int { return len(owners)/2 + 1 }
-
-// hear takes in that an owner has answered, if it is one of the quorum's.
-func (q *quorum) hear(owner string) {
-	if slices.Contains(q.owners, owner) && !slices.Contains(q.answered, owner) {
-		q.answered = append(q.answered, owner)
-	}
-}
-
-func (q *quorum) lacks() bool { return len(q.answered) < q.needed }
 
 // quorums returns what a level demands for a shard.
 func (r *Replica) quorums(level pb.Consistency, shard int) ([]*quorum, error) {
@@ -279,7 +260,7 @@ func (r *Replica) gather(ctx context.Context, s *shard, level pb.Consistency, re
 				return r.gather(parent, s, level, request, vector)
 			}
 		case <-ctx.Done():
-			return nil, nil, r.notEnough(s.index, quorums, time.Since(began))
+			return nil, nil, r.notEnough(s.index, level, quorums, time.Since(began))
 		case <-r.stopping:
 			return nil, nil, ErrClosed
 		}
@@ -315,23 +296,6 @@ func (n *newerTable) see(h heard) {
 	}
 }
 
-// missing returns the owners whose answers quorums may need, each once.
-func missing(quorums []*quorum) []string {
-	var owners []string
-	for _, q := range quorums {
-		if q.lacks() {
-			owners = append(owners, q.owners...)
-		}
-	}
-	slices.Sort(owners)
-	owners = slices.Compact(owners)
-	return slices.DeleteFunc(owners, func(o string) bool {
-		return !slices.ContainsFunc(quorums, func(q *quorum) bool {
-			return slices.Contains(q.owners, o) && !slices.Contains(q.answered, o)
-		})
-	})
-}
-
 // outdated hears what owners who have answered had heard of the table of
 // members, and says whether other owners are to be asked by that.
 func (r *Replica) outdated(ctx context.Context, s *shard, asked []*quorum, newer newerTable, level pb.Consistency, deadline time.Time) (bool, error) {
@@ -344,38 +308,6 @@ func (r *Replica) outdated(ctx context.Context, s *shard, asked []*quorum, newer
 		return false, fmt.Errorf("%w: the table of members has changed: %w", ErrNotEnough, err)
 	}
 	return r.others(level, s, asked)
-}
-
-// notEnough says how many answered, and of which regions.
-func (r *Replica) notEnough(shard int, quorums []*quorum, after time.Duration) error {
-	sets, err := r.electorates(shard)
-	if err != nil {
-		return err
-	}
-	byRegion := sets[0]
-	needed := 0
-	heard := map[string]bool{}
-	for _, q := range quorums {
-		needed += q.needed
-		for _, owner := range q.answered {
-			heard[owner] = true
-		}
-	}
-	var regions []string
-	for _, region := range slices.Sorted(maps.Keys(byRegion)) {
-		n := 0
-		for _, owner := range byRegion[region] {
-			if heard[owner] {
-				n++
-			}
-		}
-		regions = append(regions, fmt.Sprintf("%d of %d in %s", n, len(byRegion[region]), region))
-	}
-	what := fmt.Sprintf("%d answered in %v, it takes %d", len(heard), after.Round(time.Millisecond), needed)
-	if len(quorums) > 1 {
-		what = fmt.Sprintf("%d answered in %v, it takes a majority in each region", len(heard), after.Round(time.Millisecond))
-	}
-	return fmt.Errorf("%w: %s; these are %s", ErrNotEnough, what, strings.Join(regions, ", "))
 }
 
 // hearFrom asks one owner until it answers.

@@ -226,7 +226,7 @@ var breaks = []breakage{
 		if err := joinEncoded(seen, local.GetAfter()); err != nil {`},
 	}, nil},
 	{"quorum-few", "a quorum is more than half", 60, []patch{
-		{"replica/consistency.go", `func majority(owners []string) int { return len(owners)/2 + 1 }`, `func majority(owners []string) int {
+		{"replica/quorum.go", `func majority(owners []string) int { return len(owners)/2 + 1 }`, `func majority(owners []string) int {
 	if broken("quorum-few") {
 		return (len(owners) + 1) / 2
 	}
