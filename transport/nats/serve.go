@@ -70,9 +70,6 @@ func (c *Conn) Serve(pattern, group string, handle transport.Handler) (transport
 	if err != nil {
 		return nil, fmt.Errorf("serve %q: %w", pattern, err)
 	}
-	if c.requests.IsConnected() { // the server is to know before anybody is told
-		_ = c.requests.FlushTimeout(flushTimeout)
-	}
 	return e, nil
 }
 

@@ -14,6 +14,8 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	natsgo "github.com/nats-io/nats.go"
+
+	"github.com/atolldb/atoll/transport"
 )
 
 const (
@@ -131,6 +133,16 @@ func startServer(ctx context.Context, o Options) (*server.Server, error) {
 
 // Embedded says whether the server is in this process, and not somebody else's.
 func (s *Server) Embedded() bool { return s.server != nil }
+
+// Serve implements transport.Transport. The own server knows of it when it
+// returns; to wait for one that is somewhere else might take long.
+func (s *Server) Serve(pattern, group string, handle transport.Handler) (transport.Subscription, error) {
+	subscription, err := s.Conn.Serve(pattern, group, handle)
+	if err == nil && s.Embedded() && s.requests.IsConnected() {
+		_ = s.requests.FlushTimeout(flushTimeout)
+	}
+	return subscription, err
+}
 
 // Addresses returns where the server listens; nothing of one that is somebody
 // else's.
