@@ -88,14 +88,8 @@ func (c *Client) backupShard(ctx context.Context, origin *pb.BackupOrigin, query
 }
 
 func (c *Client) backup(ctx context.Context, member string, query *pb.BackupQuery) (*pb.BackupPage, error) {
-	ctx, cancel := c.bound(ctx)
-	defer cancel()
-	call := callOf(ctx, member, true)
-	answer, err := c.ask.Ask(ctx, member, &pb.SyncRequest{What: &pb.SyncRequest_Backup{Backup: query}})
+	answer, err := c.question(ctx, member, true, &pb.SyncRequest{What: &pb.SyncRequest_Backup{Backup: query}})
 	if err != nil {
-		return nil, call.meaning(err)
-	}
-	if err := call.refusal(ctx, answer.GetError()); err != nil {
 		return nil, err
 	}
 	if answer.GetBackup() == nil {

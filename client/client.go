@@ -217,6 +217,21 @@ func (c *Client) once(ctx context.Context, id []byte, key string, ops ...*pb.Ope
 	return answer.GetResults(), nil
 }
 
+// question puts a question to a member, or to any if the name is empty.
+func (c *Client) question(ctx context.Context, member string, reads bool, question *pb.SyncRequest) (*pb.SyncAnswer, error) {
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
+	call := callOf(ctx, member, reads)
+	answer, err := c.ask.Ask(ctx, member, question)
+	if err != nil {
+		return nil, call.meaning(err)
+	}
+	if err := call.refusal(ctx, answer.GetError()); err != nil {
+		return nil, err
+	}
+	return answer, nil
+}
+
 // isPassing says of a refusal that it will not last.
 func isPassing(e *pb.Error) bool {
 	return e.GetCode() == pb.Error_BEHIND || e.GetCode() == pb.Error_NOT_OWNER

@@ -31,14 +31,8 @@ func (c *Client) Enroll(ctx context.Context, record *pb.Member) error {
 }
 
 func (c *Client) members(ctx context.Context, member string, reads bool, question *pb.SyncRequest) ([]*pb.MemberView, error) {
-	ctx, cancel := c.bound(ctx)
-	defer cancel()
-	call := callOf(ctx, member, reads)
-	answer, err := c.ask.Ask(ctx, member, question)
+	answer, err := c.question(ctx, member, reads, question)
 	if err != nil {
-		return nil, call.meaning(err)
-	}
-	if err := call.refusal(ctx, answer.GetError()); err != nil {
 		return nil, err
 	}
 	if answer.GetMembers() == nil {

@@ -82,14 +82,8 @@ func (c *Client) Decommission(ctx context.Context, name string) ([]*pb.MemberVie
 }
 
 func (c *Client) rings(ctx context.Context, member string, reads bool, question *pb.SyncRequest) (*Rings, error) {
-	ctx, cancel := c.bound(ctx)
-	defer cancel()
-	call := callOf(ctx, member, reads)
-	answer, err := c.ask.Ask(ctx, member, question)
+	answer, err := c.question(ctx, member, reads, question)
 	if err != nil {
-		return nil, call.meaning(err)
-	}
-	if err := call.refusal(ctx, answer.GetError()); err != nil {
 		return nil, err
 	}
 	rings, err := decodeRings(answer.GetRings(), c.shards)

@@ -71,14 +71,8 @@ func (r *Report) Converged() bool {
 // that the client is connected to if the name is empty. With shards it lists
 // the state of every shard.
 func (c *Client) Status(ctx context.Context, member string, shards bool) (*pb.Status, error) {
-	ctx, cancel := c.bound(ctx)
-	defer cancel()
-	call := callOf(ctx, member, true)
-	answer, err := c.ask.Ask(ctx, member, &pb.SyncRequest{What: &pb.SyncRequest_Status{Status: &pb.StatusQuery{Shards: shards}}})
+	answer, err := c.question(ctx, member, true, &pb.SyncRequest{What: &pb.SyncRequest_Status{Status: &pb.StatusQuery{Shards: shards}}})
 	if err != nil {
-		return nil, call.meaning(err)
-	}
-	if err := call.refusal(ctx, answer.GetError()); err != nil {
 		return nil, err
 	}
 	if answer.GetStatus() == nil {
@@ -102,14 +96,8 @@ func (c *Client) StartScrub(ctx context.Context, member string, giveUp bool) (*p
 }
 
 func (c *Client) scrub(ctx context.Context, member string, query *pb.ScrubQuery) (*pb.ScrubState, error) {
-	ctx, cancel := c.bound(ctx)
-	defer cancel()
-	call := callOf(ctx, member, !query.GetStart())
-	answer, err := c.ask.Ask(ctx, member, &pb.SyncRequest{What: &pb.SyncRequest_Scrub{Scrub: query}})
+	answer, err := c.question(ctx, member, !query.GetStart(), &pb.SyncRequest{What: &pb.SyncRequest_Scrub{Scrub: query}})
 	if err != nil {
-		return nil, call.meaning(err)
-	}
-	if err := call.refusal(ctx, answer.GetError()); err != nil {
 		return nil, err
 	}
 	if answer.GetScrub() == nil {
