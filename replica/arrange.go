@@ -283,17 +283,7 @@ func (r *Replica) surveyed(ctx context.Context, s *shard, near, all []string) ([
 	if len(others) == 0 {
 		return nil, nil
 	}
-	type reply struct {
-		heard
-		err error
-	}
-	replies := make(chan reply, len(others))
-	for _, name := range others {
-		go func() {
-			h, err := r.askWhole(ctx, name, s)
-			replies <- reply{h, err}
-		}()
-	}
+	replies := r.askAll(ctx, others, s)
 	counted := []*quorum{without(near, r.options.Member), without(all, r.options.Member)}
 	var answers []heard
 	failed := errors.New("no answer yet")

@@ -38,17 +38,7 @@ func (r *Replica) handOverShard(l *layout, s *shard) error {
 	mine := s.spoken.Load()
 	ctx, cancel := context.WithTimeout(r.tasks, surveyPatience)
 	defer cancel()
-	type reply struct {
-		heard
-		err error
-	}
-	replies := make(chan reply, len(owners))
-	for _, name := range owners {
-		go func() {
-			h, err := r.askWhole(ctx, name, s)
-			replies <- reply{h, err}
-		}()
-	}
+	replies := r.askAll(ctx, owners, s)
 	var theirs []*crdt.Heard
 	for range owners {
 		a := <-replies
@@ -85,6 +75,26 @@ func (r *Replica) awaitRanges(ctx context.Context, s *shard, theirs []*crdt.Hear
 			return fmt.Errorf("%w: shard %d lacks what its owners have", ErrBehind, s.index)
 		}
 	}
+}
+
+// wholeAnswer is what one of several owners has heard of a shard, or why that is
+// not known.
+type wholeAnswer struct {
+	heard
+	err error
+}
+
+// askAll asks owners what they have heard of a shard. As many answers come, and
+// need not be read.
+func (r *Replica) askAll(ctx context.Context, owners []string, s *shard) <-chan wholeAnswer {
+	answers := make(chan wholeAnswer, len(owners))
+	for _, name := range owners {
+		go func() {
+			h, err := r.askWhole(ctx, name, s)
+			answers <- wholeAnswer{h, err}
+		}()
+	}
+	return answers
 }
 
 // askWhole asks an owner what it has heard of a shard.

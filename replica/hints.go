@@ -3,7 +3,6 @@ package replica
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/atolldb/atoll/crdt"
 	pb "github.com/atolldb/atoll/proto"
@@ -23,14 +22,7 @@ import (
 // ErrNotRemembered for operations with an id: the copy ends before it may have to
 // take back what it has counted.
 func (r *Replica) DoHinted(ctx context.Context, shard int, request *pb.Request) (*pb.Answer, error) {
-	if shard < 0 || shard >= r.options.Shards {
-		return nil, fmt.Errorf("%w: there is no shard %d; the cluster has 0 to %d", ErrWrongShard, shard, r.options.Shards-1)
-	}
-	request = r.leveled(request)
-	began := time.Now()
-	answer, err := r.doHinted(ctx, shard, request)
-	r.meter.served(request, time.Since(began), err)
-	return answer, err
+	return r.timed(ctx, shard, request, r.doHinted)
 }
 
 func (r *Replica) doHinted(ctx context.Context, shard int, request *pb.Request) (*pb.Answer, error) {

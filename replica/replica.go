@@ -184,12 +184,17 @@ func (r *Replica) DoSystem(ctx context.Context, request *proto.Request) (*proto.
 // request that carries what its session has seen waits until this copy has
 // heard it. The request must not be changed, not even after ErrUnknown.
 func (r *Replica) Do(ctx context.Context, shard int, request *proto.Request) (*proto.Answer, error) {
+	return r.timed(ctx, shard, request, r.do)
+}
+
+// timed has a request for a shard that there is served at its level, and counts it.
+func (r *Replica) timed(ctx context.Context, shard int, request *proto.Request, serve func(context.Context, int, *proto.Request) (*proto.Answer, error)) (*proto.Answer, error) {
 	if shard < 0 || shard >= r.options.Shards {
 		return nil, fmt.Errorf("%w: there is no shard %d; the cluster has 0 to %d", ErrWrongShard, shard, r.options.Shards-1)
 	}
 	request = r.leveled(request)
 	began := time.Now()
-	answer, err := r.do(ctx, shard, request)
+	answer, err := serve(ctx, shard, request)
 	r.meter.served(request, time.Since(began), err)
 	return answer, err
 }
