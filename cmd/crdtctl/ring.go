@@ -52,12 +52,16 @@ crdtctl ring shows how far that is, and crdtctl verify waits for its end.`,
 		},
 		Action: func(c *cli.Context) error {
 			return connected(c, func(ctx context.Context, cl *client.Client) error {
-				rings, err := cl.Rings(ctx, "")
+				var rings *client.Rings
+				var err error
 				if c.IsSet("default-consistency") {
 					rings, err = cl.SetConsistency(ctx, client.Consistency(c.String("default-consistency")))
 				}
 				if err == nil && c.IsSet("owners") {
 					rings, err = cl.SetOwners(ctx, c.Int("owners"))
+				}
+				if err == nil && rings == nil { // nothing is to be changed
+					rings, err = cl.Rings(ctx, "")
 				}
 				if err != nil {
 					return err

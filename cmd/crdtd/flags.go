@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -172,26 +173,21 @@ func configOf(c *cli.Context) (server.Config, error) {
 			config.ScrubInterval = server.Never
 		}
 	}
-	if c.IsSet(heartbeat) {
-		config.Heartbeat = c.Duration(heartbeat)
+	for name, field := range map[string]*time.Duration{heartbeat: &config.Heartbeat, downAfter: &config.DownAfter, clockOffset: &config.ClockOffset} {
+		if c.IsSet(name) {
+			*field = c.Duration(name)
+		}
+	}
+	for name, field := range map[string]*[]string{"nats": &config.NATS, "join": &config.Join} {
+		if c.IsSet(name) {
+			*field = c.StringSlice(name)
+		}
 	}
 	if c.IsSet("pprof") {
 		config.Pprof = c.Bool("pprof")
 	}
 	if c.IsSet("phi") {
 		config.Phi = c.Float64("phi")
-	}
-	if c.IsSet(downAfter) {
-		config.DownAfter = c.Duration(downAfter)
-	}
-	if c.IsSet(clockOffset) {
-		config.ClockOffset = c.Duration(clockOffset)
-	}
-	if c.IsSet("nats") {
-		config.NATS = c.StringSlice("nats")
-	}
-	if c.IsSet("join") {
-		config.Join = c.StringSlice("join")
 	}
 	if c.IsSet("peer") {
 		config.Regions = map[string][]string{}
