@@ -21,7 +21,6 @@ import (
 
 // Access is one linearizable write or read of the register.
 type Access struct {
-	Client   int
 	Write    bool
 	Value    string // written or seen; "": there was none
 	Called   time.Duration
@@ -89,7 +88,7 @@ func (w *world) called(request *pb.Request) (returned func(answer []byte, err er
 		}
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		if a.Client = len(w.outcome.Accesses); done || a.Write { // a read that fails says nothing
+		if done || a.Write { // a read that fails says nothing
 			w.outcome.Accesses = append(w.outcome.Accesses, a)
 		}
 	}
