@@ -3,14 +3,18 @@ package client
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"time"
 
 	"github.com/atolldb/atoll/crdt"
+	"github.com/atolldb/atoll/internal/keys"
 	"github.com/atolldb/atoll/internal/ring"
 	pb "github.com/atolldb/atoll/proto"
+	"github.com/atolldb/atoll/transport"
 	"github.com/atolldb/atoll/transport/nats"
 )
 
@@ -38,6 +42,9 @@ var (
 	// ErrUnavailable says that the member's disk failed, or that its answer
 	// made no sense. It is not known whether a write was done.
 	ErrUnavailable = errors.New("member unavailable")
+	// ErrForbidden says that the cluster does not let this user in, or not do this.
+	// Nothing was changed.
+	ErrForbidden = errors.New("forbidden")
 	// ErrOutcomeUnknown says that a write got no answer before the context ended
 	// or the connection was lost. It is not known whether it was done.
 	ErrOutcomeUnknown = errors.New("outcome unknown")
@@ -63,6 +70,26 @@ type Options struct {
 	// Timeout bounds Connect, and calls whose context has no deadline.
 	// Default 5 s.
 	Timeout time.Duration
+	// Key is a file with the key of a user, for a cluster that has users: crdtctl
+	// user makes it. CA is a file with the certificates of who vouches for the
+	// members, for a cluster that speaks TLS; with it, the client does, too.
+	Key, CA string
+	// Login and TLS are in place of the two files.
+	Login Signer
+	TLS   *tls.Config
+	// Credentials is a file with a JWT and its seed, for NATS servers of somebody
+	// else.
+	Credentials string
+	// User is the name of the user: by default that of Key, or that before the
+	// host of the first server, or nobody's.
+	User string
+}
+
+// Signer proves who somebody is by a key that it does not show.
+type Signer interface {
+	// Public returns the public nkey, and Sign signs with what belongs to it.
+	Public() string
+	Sign(nonce []byte) ([]byte, error)
 }
 
 func (o Options) validate() error {
@@ -71,8 +98,50 @@ func (o Options) validate() error {
 		return fmt.Errorf("%w: no servers given; it takes the host:port of a member", ErrInvalid)
 	case o.Timeout < 0:
 		return fmt.Errorf("%w: a timeout of %v; it takes more than 0", ErrInvalid, o.Timeout)
+	case o.Key != "" && (o.Login != nil || o.Credentials != ""), o.Login != nil && o.Credentials != "":
+		return fmt.Errorf("%w: two ways to log in are given; it takes one", ErrInvalid)
+	case o.CA != "" && o.TLS != nil:
+		return fmt.Errorf("%w: a file of authorities is given, and TLS is set besides", ErrInvalid)
 	}
 	return nil
+}
+
+// resolved returns the options with what the files that they name hold.
+func (o Options) resolved() (Options, error) {
+	if err := o.validate(); err != nil {
+		return o, err
+	}
+	if o.Key != "" {
+		k, err := keys.Read(o.Key)
+		if err != nil {
+			return o, fmt.Errorf("%w: the key of the user cannot be used: %w", ErrInvalid, err)
+		}
+		o.Login, o.User = k, cmp.Or(o.User, k.User)
+	}
+	if o.CA != "" {
+		var err error
+		if o.TLS, err = keys.Client(o.CA); err != nil {
+			return o, fmt.Errorf("%w: the authorities of members cannot be used: %w", ErrInvalid, err)
+		}
+	}
+	if u, err := url.Parse(o.Servers[0]); err == nil && u.User != nil && o.User == "" {
+		if _, isUser := u.User.Password(); isUser { // or it is a token
+			o.User = u.User.Username()
+		}
+	}
+	if o.User != "" && transport.CheckSubject(transport.Info(o.User)) != nil {
+		return o, fmt.Errorf("%w: the name of a user, %.64q, is not 1 to 64 letters, digits, - or _", ErrInvalid, o.User)
+	}
+	return o, nil
+}
+
+// dial returns what the transport is told.
+func (o Options) dial(r *remote) nats.DialOptions {
+	d := nats.DialOptions{Name: o.Name, User: o.User, TLS: o.TLS, Credentials: o.Credentials, Lost: r.moved}
+	if o.Login != nil {
+		d.Login = &nats.Login{Key: o.Login.Public(), Sign: o.Login.Sign}
+	}
+	return d
 }
 
 // Client is a connection to a cluster.
@@ -94,16 +163,17 @@ type Asker interface {
 }
 
 // Connect connects to the first of the servers that answers. It fails with
-// ErrInvalid or ErrUnreachable.
+// ErrInvalid, ErrUnreachable, or ErrForbidden if that does not let it in.
 func Connect(ctx context.Context, o Options) (*Client, error) {
-	if err := o.validate(); err != nil {
+	o, err := o.resolved()
+	if err != nil {
 		return nil, err
 	}
 	timeout := cmp.Or(o.Timeout, defaultTimeout)
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	r := &remote{}
-	conn, err := nats.Dial(ctx, o.Servers, nats.DialOptions{Name: o.Name, Lost: r.moved})
+	r := &remote{user: cmp.Or(o.User, transport.Trusted)}
+	conn, err := nats.Dial(ctx, o.Servers, o.dial(r))
 	if err != nil {
 		return nil, unconnected(o.Servers, err)
 	}
@@ -252,6 +322,7 @@ func (c call) refusal(ctx context.Context, e *pb.Error) error {
 		pb.Error_INVALID: ErrInvalid, pb.Error_WRONG_SHARD: ErrInvalid, pb.Error_OVERFLOW: ErrOverflow,
 		pb.Error_BUSY: ErrBusy, pb.Error_UNAVAILABLE: ErrUnavailable, pb.Error_BEHIND: ErrBehind, pb.Error_NOT_ENOUGH: ErrNotEnough,
 		pb.Error_NO_SPACE: ErrNoSpace, pb.Error_NOT_OWNER: ErrUnreachable, pb.Error_NOT_REMEMBERED: ErrNotRemembered,
+		pb.Error_FORBIDDEN: ErrForbidden,
 	}[e.GetCode()]
 	switch {
 	case kind != nil:

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"strings"
 	"time"
 
 	"github.com/atolldb/atoll/transport"
+	"github.com/atolldb/atoll/transport/nats"
 )
 
 // failure is an error of the transport in words that a caller knows. What it
@@ -107,18 +109,36 @@ func spoken(err error) string {
 // unconnected says what a failed attempt to connect means: that nobody
 // answered, or that the addresses are none.
 func unconnected(servers []string, err error) error {
-	if errors.Is(err, ErrUnavailable) {
+	switch {
+	case errors.Is(err, ErrUnavailable):
 		return fmt.Errorf("%w: %w", ErrUnreachable, err)
+	case errors.Is(err, ErrForbidden):
+		return err
+	case errors.Is(err, nats.ErrRefused):
+		_, why, _ := strings.Cut(err.Error(), nats.ErrRefused.Error()+": ")
+		return &failure{ErrForbidden, "the member at " + withoutPasswords(servers) + " " + why, err}
 	}
 	for _, nobody := range []error{
 		transport.ErrUnreachable, transport.ErrNoResponders, transport.ErrBusy, transport.ErrInterrupted,
 		context.DeadlineExceeded, context.Canceled, ErrUnreachable,
 	} {
 		if errors.Is(err, nobody) {
-			return &failure{ErrUnreachable, "no member answers at " + strings.Join(servers, " or ") + why(err), err}
+			return &failure{ErrUnreachable, "no member answers at " + withoutPasswords(servers) + why(err), err}
 		}
 	}
 	return fmt.Errorf("%w: %s", ErrInvalid, strings.TrimPrefix(err.Error(), "nats: "))
+}
+
+// withoutPasswords lists servers as they may be shown.
+func withoutPasswords(servers []string) string {
+	shown := make([]string, len(servers))
+	for i, server := range servers {
+		shown[i] = server
+		if u, err := url.Parse(server); err == nil && u.User != nil {
+			shown[i] = u.Host
+		}
+	}
+	return strings.Join(shown, " or ")
 }
 
 // why says what is known of why nobody answers at an address.

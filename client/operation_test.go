@@ -63,7 +63,7 @@ func TestAddInsists(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := &tape{script: script{answers: test.answers}, t: t}
-				r := &remote{transport: w}
+				r := &remote{transport: w, user: transport.Trusted}
 				r.known.Store(&survey{regions: []string{"eu", "us"}, when: time.Now()})
 				n, err := New(r, 1, 10500*time.Millisecond).Counter("k").Add(context.Background(), 7)
 				if !errors.Is(err, test.kind) || test.kind == nil && (err != nil || n != 7) {
@@ -84,7 +84,7 @@ func TestAddInDoubt(t *testing.T) {
 		for timeout := 10 * time.Millisecond; timeout < 5*time.Second; timeout += 7 * time.Millisecond {
 			for _, nobody := range []error{transport.ErrNoResponders, transport.ErrUnreachable} {
 				w := &tape{script: script{answers: []func(context.Context) ([]byte, error){fails(transport.ErrInterrupted), fails(nobody)}}, t: t}
-				r := &remote{transport: w}
+				r := &remote{transport: w, user: transport.Trusted}
 				r.known.Store(&survey{regions: []string{"eu", "us"}, when: time.Now()})
 				if _, err := New(r, 1, timeout).Counter("k").Add(context.Background(), 7); !errors.Is(err, ErrOutcomeUnknown) {
 					t.Errorf("within %v, and then %v: %v", timeout, nobody, err)
@@ -98,12 +98,12 @@ func TestAddInDoubt(t *testing.T) {
 func TestAddGoesElsewhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &tape{script: script{answers: []func(context.Context) ([]byte, error){silence, silence, silence, silence, silence, seven}}, t: t}
-		r := &remote{transport: w}
+		r := &remote{transport: w, user: transport.Trusted}
 		r.known.Store(&survey{regions: []string{"eu", "us"}, when: time.Now()})
 		if _, err := New(r, 1, time.Minute).Counter("k").Add(context.Background(), 7); err != nil {
 			t.Error(err)
 		}
-		want := []string{"kv.eu.0", "kv.eu.0", "kv.us.0", "kv.us.0", "kv.eu.0", "kv.eu.0"}
+		want := []string{"kv.eu.0.-", "kv.eu.0.-", "kv.us.0.-", "kv.us.0.-", "kv.eu.0.-", "kv.eu.0.-"}
 		if !slices.Equal(w.subjects, want) {
 			t.Errorf("asked %q, want %q", w.subjects, want)
 		}
@@ -116,7 +116,7 @@ func TestAddWithoutMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		refused := refuses(pb.Error_NOT_REMEMBERED)
 		w := &tape{script: script{answers: []func(context.Context) ([]byte, error){refused, silence}}, t: t}
-		r := &remote{transport: w}
+		r := &remote{transport: w, user: transport.Trusted}
 		r.known.Store(&survey{regions: []string{"eu"}, when: time.Now()})
 		if _, err := New(r, 1, 0).Counter("k").Add(context.Background(), 7); !errors.Is(err, ErrOutcomeUnknown) {
 			t.Error(err)

@@ -25,7 +25,7 @@ type world struct {
 
 func (w *world) Request(ctx context.Context, subject string, _ []byte) ([]byte, error) {
 	w.asked = append(w.asked, subject)
-	if subject == transport.Info {
+	if subject == transport.Info(transport.Trusted) {
 		if w.info == nil {
 			return silence(ctx)
 		}
@@ -52,7 +52,7 @@ func TestNearestRegion(t *testing.T) {
 			info:   &pb.ClusterInfo{Shards: 1, Region: "eu", Regions: []string{"us", "ap"}},
 			serves: map[string]bool{"eu": true, "us": true, "ap": true},
 		}
-		r := &remote{transport: w}
+		r := &remote{transport: w, user: transport.Trusted}
 		c := New(r, 1, 0)
 		add := func(want ...string) {
 			t.Helper()
@@ -64,26 +64,26 @@ func TestNearestRegion(t *testing.T) {
 				t.Errorf("asked %q, want %q", w.asked, want)
 			}
 		}
-		add("info", "kv.eu.0")
-		add("kv.eu.0")
+		add("info.-", "kv.eu.0.-")
+		add("kv.eu.0.-")
 		delete(w.serves, "eu")
-		add("kv.eu.0", "kv.us.0")
+		add("kv.eu.0.-", "kv.us.0.-")
 		delete(w.serves, "us")
-		add("kv.eu.0", "kv.us.0", "kv.ap.0")
+		add("kv.eu.0.-", "kv.us.0.-", "kv.ap.0.-")
 
 		// After a new connection another region may be nearest.
 		w.info = &pb.ClusterInfo{Shards: 1, Region: "ap", Regions: []string{"eu"}}
 		r.moved("reconnected")
-		add("info", "kv.ap.0")
+		add("info.-", "kv.ap.0.-")
 
 		// What is known is looked up again from time to time, and holds if
 		// nobody answers.
 		w.info = &pb.ClusterInfo{Shards: 1, Region: "us", Regions: []string{"ap"}}
 		time.Sleep(surveyEvery)
-		add("info", "kv.us.0", "kv.ap.0")
+		add("info.-", "kv.us.0.-", "kv.ap.0.-")
 		w.info = nil
 		time.Sleep(surveyEvery)
-		add("info", "kv.us.0", "kv.ap.0")
+		add("info.-", "kv.us.0.-", "kv.ap.0.-")
 	})
 }
 
@@ -92,12 +92,12 @@ func TestNearestRegion(t *testing.T) {
 func TestOneRegionOnly(t *testing.T) {
 	for _, err := range []error{transport.ErrInterrupted, transport.ErrClosed, transport.ErrTooLarge, errors.New("who knows")} {
 		w := &world{fails: err}
-		r := &remote{transport: w}
+		r := &remote{transport: w, user: transport.Trusted}
 		r.known.Store(&survey{regions: []string{"eu", "us"}, when: time.Now()})
 		if got := New(r, 1, 0).Register("k").Set(t.Context(), nil); got == nil {
 			t.Errorf("%v: no error", err)
 		}
-		if !slices.Equal(w.asked, []string{"kv.eu.0"}) {
+		if !slices.Equal(w.asked, []string{"kv.eu.0.-"}) {
 			t.Errorf("after %v it asked %q", err, w.asked)
 		}
 	}
@@ -109,11 +109,11 @@ func TestNoRegionKnown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{serves: map[string]bool{"eu": true}}
 		began := time.Now()
-		_, err := New(&remote{transport: w}, 1, 0).Counter("k").Add(t.Context(), 1)
+		_, err := New(&remote{transport: w, user: transport.Trusted}, 1, 0).Counter("k").Add(t.Context(), 1)
 		if took := time.Since(began); !errors.Is(err, ErrUnreachable) || took != defaultTimeout {
 			t.Errorf("%v after %v", err, took)
 		}
-		if slices.ContainsFunc(w.asked, func(s string) bool { return s != transport.Info }) {
+		if slices.ContainsFunc(w.asked, func(s string) bool { return s != transport.Info(transport.Trusted) }) {
 			t.Errorf("asked %q", w.asked)
 		}
 	})

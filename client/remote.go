@@ -32,6 +32,7 @@ type link interface {
 // remote asks over the network.
 type remote struct {
 	transport link
+	user      string // in the subjects
 	closed    atomic.Bool
 	known     atomic.Pointer[survey] // nil: the regions must be asked for
 }
@@ -60,7 +61,7 @@ func (r *remote) Do(ctx context.Context, shard int, request *pb.Request) (*pb.An
 		regions, err := r.regions(ctx)
 		subjects := make([]string, len(regions))
 		for i, region := range regions {
-			subjects[i] = transport.Requests(region, shard)
+			subjects[i] = transport.Requests(region, shard, r.user)
 		}
 		return subjects, err
 	}
@@ -102,7 +103,7 @@ func (r *remote) hint(ctx context.Context, shard int, request *pb.Request, answe
 	}
 	subjects := make([]string, len(regions))
 	for i, region := range regions {
-		subjects[i] = transport.Fallback(region, shard)
+		subjects[i] = transport.Fallback(region, shard, r.user)
 	}
 	reply, err := r.first(ctx, subjects, data)
 	switch {
@@ -176,21 +177,24 @@ func (r *remote) Ask(ctx context.Context, member string, question *pb.SyncReques
 		member = info.GetMember()
 	}
 	var answer pb.SyncAnswer
-	return &answer, r.look(ctx, at(transport.Sync(member)), question, &answer)
+	return &answer, r.look(ctx, at(transport.Questions(member, r.user)), question, &answer)
 }
 
 // info asks any member of the nearest region, and remembers the regions.
 func (r *remote) info(ctx context.Context) (*pb.ClusterInfo, error) {
 	var info pb.ClusterInfo
-	if err := r.look(ctx, at(transport.Info), &pb.Request{}, &info); err != nil {
+	if err := r.look(ctx, at(transport.Info(r.user)), &pb.Request{}, &info); err != nil {
 		return nil, err
+	}
+	if e := info.GetError(); e != nil {
+		return nil, (call{reads: true}).refusal(ctx, e)
 	}
 	if n := info.GetShards(); n < 1 || n > maxShards {
 		return nil, fmt.Errorf("%w: a cluster of %d shards", ErrUnavailable, n)
 	}
 	regions := regionsOf(&info)
 	for _, region := range regions {
-		if err := transport.CheckSubject(transport.Requests(region, 0)); err != nil {
+		if err := transport.CheckSubject(transport.Requests(region, 0, r.user)); err != nil {
 			return nil, fmt.Errorf("%w: a region named %.64q", ErrUnavailable, region)
 		}
 	}

@@ -44,7 +44,7 @@ func silence(ctx context.Context) ([]byte, error) {
 }
 
 func (s *script) client(timeout time.Duration) *Client {
-	r := &remote{transport: s}
+	r := &remote{transport: s, user: transport.Trusted}
 	r.known.Store(&survey{regions: []string{"eu"}, when: time.Now()})
 	return New(r, 8, timeout)
 }
@@ -198,7 +198,7 @@ func TestAnswers(t *testing.T) {
 	}
 	for name, info := range map[string]*pb.ClusterInfo{"no shards": {}, "too many": {Shards: 1<<16 + 1}} {
 		s := &script{answers: []func(context.Context) ([]byte, error){says(info)}}
-		if _, err := (&remote{transport: s}).info(t.Context()); !errors.Is(err, ErrUnavailable) {
+		if _, err := (&remote{transport: s, user: transport.Trusted}).info(t.Context()); !errors.Is(err, ErrUnavailable) {
 			t.Errorf("info of %s: %v", name, err)
 		}
 	}
@@ -249,7 +249,7 @@ func TestFailuresInWords(t *testing.T) {
 		})
 	}
 	// What a member's handler says comes through, without where it was said.
-	err := (call{}).meaning(fmt.Errorf("request %q: %w", "kv.eu.3", errors.New("who knows")))
+	err := (call{}).meaning(fmt.Errorf("request %q: %w", "kv.eu.3.-", errors.New("who knows")))
 	if !errors.Is(err, ErrUnavailable) || err.Error() != "member unavailable: who knows" {
 		t.Errorf("a handler that failed: %v", err)
 	}
@@ -259,7 +259,7 @@ func TestFailuresInWords(t *testing.T) {
 func TestNoRegionsInWords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &script{answers: []func(context.Context) ([]byte, error){fails(transport.ErrUnreachable)}}
-		_, err := New(&remote{transport: s}, 8, 0).Counter("k").Add(context.Background(), 1)
+		_, err := New(&remote{transport: s, user: transport.Trusted}, 8, 0).Counter("k").Add(context.Background(), 1)
 		if !errors.Is(err, ErrUnreachable) || err.Error() != "cluster unreachable: not connected to any member" {
 			t.Errorf("%v", err)
 		}

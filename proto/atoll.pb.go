@@ -86,6 +86,58 @@ func (Consistency) EnumDescriptor() ([]byte, []int) {
 	return file_proto_atoll_proto_rawDescGZIP(), []int{0}
 }
 
+type Role int32
+
+const (
+	Role_NONE  Role = 0
+	Role_READ  Role = 1
+	Role_WRITE Role = 2 // and read
+	Role_ADMIN Role = 3 // and look after the cluster
+)
+
+// Enum value maps for Role.
+var (
+	Role_name = map[int32]string{
+		0: "NONE",
+		1: "READ",
+		2: "WRITE",
+		3: "ADMIN",
+	}
+	Role_value = map[string]int32{
+		"NONE":  0,
+		"READ":  1,
+		"WRITE": 2,
+		"ADMIN": 3,
+	}
+)
+
+func (x Role) Enum() *Role {
+	p := new(Role)
+	*p = x
+	return p
+}
+
+func (x Role) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Role) Descriptor() protoreflect.EnumDescriptor {
+	return file_proto_atoll_proto_enumTypes[1].Descriptor()
+}
+
+func (Role) Type() protoreflect.EnumType {
+	return &file_proto_atoll_proto_enumTypes[1]
+}
+
+func (x Role) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Role.Descriptor instead.
+func (Role) EnumDescriptor() ([]byte, []int) {
+	return file_proto_atoll_proto_rawDescGZIP(), []int{1}
+}
+
 type Error_Code int32
 
 const (
@@ -100,6 +152,7 @@ const (
 	Error_NOT_ENOUGH     Error_Code = 8  // too few owners answered; the text says what became of a write
 	Error_NOT_OWNER      Error_Code = 9  // the member does not serve the shard (any more); nothing was done
 	Error_NOT_REMEMBERED Error_Code = 10 // whether the operation was done before cannot be known; nothing was done now
+	Error_FORBIDDEN      Error_Code = 11 // the user may not do this; nothing was done
 )
 
 // Enum value maps for Error_Code.
@@ -116,6 +169,7 @@ var (
 		8:  "NOT_ENOUGH",
 		9:  "NOT_OWNER",
 		10: "NOT_REMEMBERED",
+		11: "FORBIDDEN",
 	}
 	Error_Code_value = map[string]int32{
 		"UNKNOWN":        0,
@@ -129,6 +183,7 @@ var (
 		"NOT_ENOUGH":     8,
 		"NOT_OWNER":      9,
 		"NOT_REMEMBERED": 10,
+		"FORBIDDEN":      11,
 	}
 )
 
@@ -143,11 +198,11 @@ func (x Error_Code) String() string {
 }
 
 func (Error_Code) Descriptor() protoreflect.EnumDescriptor {
-	return file_proto_atoll_proto_enumTypes[1].Descriptor()
+	return file_proto_atoll_proto_enumTypes[2].Descriptor()
 }
 
 func (Error_Code) Type() protoreflect.EnumType {
-	return &file_proto_atoll_proto_enumTypes[1]
+	return &file_proto_atoll_proto_enumTypes[2]
 }
 
 func (x Error_Code) Number() protoreflect.EnumNumber {
@@ -927,6 +982,7 @@ type ClusterInfo struct {
 	// The other regions, those nearest to the member first.
 	Regions       []string    `protobuf:"bytes,6,rep,name=regions,proto3" json:"regions,omitempty"`
 	Consistency   Consistency `protobuf:"varint,7,opt,name=consistency,proto3,enum=atoll.v1.Consistency" json:"consistency,omitempty"` // of requests that do not say
+	Error         *Error      `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`                                        // set: nothing else is
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1008,6 +1064,13 @@ func (x *ClusterInfo) GetConsistency() Consistency {
 		return x.Consistency
 	}
 	return Consistency_ONE
+}
+
+func (x *ClusterInfo) GetError() *Error {
+	if x != nil {
+		return x.Error
+	}
+	return nil
 }
 
 // Token is what a session has seen, for applications to keep: opaque to them.
@@ -1394,6 +1457,120 @@ func (x *Progress) GetJoint() bool {
 	return false
 }
 
+// User is the record of a user in the table of users: a register of the system
+// shard under "user/" and the name. The set "users" holds the names.
+type User struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Role          Role                   `protobuf:"varint,2,opt,name=role,proto3,enum=atoll.v1.Role" json:"role,omitempty"`
+	Prefixes      [][]byte               `protobuf:"bytes,3,rep,name=prefixes,proto3" json:"prefixes,omitempty"` // of the keys that it may touch; none: all
+	Keys          []string               `protobuf:"bytes,4,rep,name=keys,proto3" json:"keys,omitempty"`         // public nkeys
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *User) Reset() {
+	*x = User{}
+	mi := &file_proto_atoll_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *User) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*User) ProtoMessage() {}
+
+func (x *User) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_atoll_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use User.ProtoReflect.Descriptor instead.
+func (*User) Descriptor() ([]byte, []int) {
+	return file_proto_atoll_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *User) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *User) GetRole() Role {
+	if x != nil {
+		return x.Role
+	}
+	return Role_NONE
+}
+
+func (x *User) GetPrefixes() [][]byte {
+	if x != nil {
+		return x.Prefixes
+	}
+	return nil
+}
+
+func (x *User) GetKeys() []string {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+type Users struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Users         []*User                `protobuf:"bytes,1,rep,name=users,proto3" json:"users,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Users) Reset() {
+	*x = Users{}
+	mi := &file_proto_atoll_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Users) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Users) ProtoMessage() {}
+
+func (x *Users) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_atoll_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Users.ProtoReflect.Descriptor instead.
+func (*Users) Descriptor() ([]byte, []int) {
+	return file_proto_atoll_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Users) GetUsers() []*User {
+	if x != nil {
+		return x.Users
+	}
+	return nil
+}
+
 // Delta is broadcast on delta.<shard> after every group commit.
 type Delta struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1406,7 +1583,7 @@ type Delta struct {
 
 func (x *Delta) Reset() {
 	*x = Delta{}
-	mi := &file_proto_atoll_proto_msgTypes[17]
+	mi := &file_proto_atoll_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1418,7 +1595,7 @@ func (x *Delta) String() string {
 func (*Delta) ProtoMessage() {}
 
 func (x *Delta) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[17]
+	mi := &file_proto_atoll_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1431,7 +1608,7 @@ func (x *Delta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delta.ProtoReflect.Descriptor instead.
 func (*Delta) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{17}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Delta) GetMember() string {
@@ -1477,7 +1654,7 @@ type Gossip struct {
 
 func (x *Gossip) Reset() {
 	*x = Gossip{}
-	mi := &file_proto_atoll_proto_msgTypes[18]
+	mi := &file_proto_atoll_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1489,7 +1666,7 @@ func (x *Gossip) String() string {
 func (*Gossip) ProtoMessage() {}
 
 func (x *Gossip) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[18]
+	mi := &file_proto_atoll_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1502,7 +1679,7 @@ func (x *Gossip) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gossip.ProtoReflect.Descriptor instead.
 func (*Gossip) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{18}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Gossip) GetMember() string {
@@ -1582,7 +1759,7 @@ type ShardState struct {
 
 func (x *ShardState) Reset() {
 	*x = ShardState{}
-	mi := &file_proto_atoll_proto_msgTypes[19]
+	mi := &file_proto_atoll_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1594,7 +1771,7 @@ func (x *ShardState) String() string {
 func (*ShardState) ProtoMessage() {}
 
 func (x *ShardState) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[19]
+	mi := &file_proto_atoll_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1607,7 +1784,7 @@ func (x *ShardState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardState.ProtoReflect.Descriptor instead.
 func (*ShardState) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{19}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ShardState) GetShard() uint32 {
@@ -1652,7 +1829,8 @@ func (x *ShardState) GetOwned() bool {
 	return false
 }
 
-// SyncRequest is addressed to one member, sync.<member>.
+// SyncRequest is addressed to one member: by other members on sync.<member>, by
+// users on ask.<member>.<user>.
 type SyncRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to What:
@@ -1670,15 +1848,18 @@ type SyncRequest struct {
 	//	*SyncRequest_Rings
 	//	*SyncRequest_Enroll
 	//	*SyncRequest_Backup
+	//	*SyncRequest_Users
+	//	*SyncRequest_PutUser
+	//	*SyncRequest_RemoveUser
 	What          isSyncRequest_What `protobuf_oneof:"what"`
-	Cluster       uint64             `protobuf:"fixed64,9,opt,name=cluster,proto3" json:"cluster,omitempty"` // not needed for what people ask
+	Cluster       uint64             `protobuf:"fixed64,9,opt,name=cluster,proto3" json:"cluster,omitempty"` // among members
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SyncRequest) Reset() {
 	*x = SyncRequest{}
-	mi := &file_proto_atoll_proto_msgTypes[20]
+	mi := &file_proto_atoll_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1690,7 +1871,7 @@ func (x *SyncRequest) String() string {
 func (*SyncRequest) ProtoMessage() {}
 
 func (x *SyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[20]
+	mi := &file_proto_atoll_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1703,7 +1884,7 @@ func (x *SyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncRequest.ProtoReflect.Descriptor instead.
 func (*SyncRequest) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{20}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *SyncRequest) GetWhat() isSyncRequest_What {
@@ -1830,6 +2011,33 @@ func (x *SyncRequest) GetBackup() *BackupQuery {
 	return nil
 }
 
+func (x *SyncRequest) GetUsers() *Empty {
+	if x != nil {
+		if x, ok := x.What.(*SyncRequest_Users); ok {
+			return x.Users
+		}
+	}
+	return nil
+}
+
+func (x *SyncRequest) GetPutUser() *User {
+	if x != nil {
+		if x, ok := x.What.(*SyncRequest_PutUser); ok {
+			return x.PutUser
+		}
+	}
+	return nil
+}
+
+func (x *SyncRequest) GetRemoveUser() string {
+	if x != nil {
+		if x, ok := x.What.(*SyncRequest_RemoveUser); ok {
+			return x.RemoveUser
+		}
+	}
+	return ""
+}
+
 func (x *SyncRequest) GetCluster() uint64 {
 	if x != nil {
 		return x.Cluster
@@ -1893,6 +2101,18 @@ type SyncRequest_Backup struct {
 	Backup *BackupQuery `protobuf:"bytes,20,opt,name=backup,proto3,oneof"`
 }
 
+type SyncRequest_Users struct {
+	Users *Empty `protobuf:"bytes,30,opt,name=users,proto3,oneof"`
+}
+
+type SyncRequest_PutUser struct {
+	PutUser *User `protobuf:"bytes,31,opt,name=put_user,json=putUser,proto3,oneof"` // answers users
+}
+
+type SyncRequest_RemoveUser struct {
+	RemoveUser string `protobuf:"bytes,32,opt,name=remove_user,json=removeUser,proto3,oneof"` // answers users
+}
+
 func (*SyncRequest_Members) isSyncRequest_What() {}
 
 func (*SyncRequest_Hear) isSyncRequest_What() {}
@@ -1919,6 +2139,12 @@ func (*SyncRequest_Enroll) isSyncRequest_What() {}
 
 func (*SyncRequest_Backup) isSyncRequest_What() {}
 
+func (*SyncRequest_Users) isSyncRequest_What() {}
+
+func (*SyncRequest_PutUser) isSyncRequest_What() {}
+
+func (*SyncRequest_RemoveUser) isSyncRequest_What() {}
+
 // Settings are the cluster's. What is not set stays as it is.
 type Settings struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1930,7 +2156,7 @@ type Settings struct {
 
 func (x *Settings) Reset() {
 	*x = Settings{}
-	mi := &file_proto_atoll_proto_msgTypes[21]
+	mi := &file_proto_atoll_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1942,7 +2168,7 @@ func (x *Settings) String() string {
 func (*Settings) ProtoMessage() {}
 
 func (x *Settings) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[21]
+	mi := &file_proto_atoll_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1955,7 +2181,7 @@ func (x *Settings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Settings.ProtoReflect.Descriptor instead.
 func (*Settings) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{21}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Settings) GetOwners() uint32 {
@@ -1984,7 +2210,7 @@ type Rings struct {
 
 func (x *Rings) Reset() {
 	*x = Rings{}
-	mi := &file_proto_atoll_proto_msgTypes[22]
+	mi := &file_proto_atoll_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1996,7 +2222,7 @@ func (x *Rings) String() string {
 func (*Rings) ProtoMessage() {}
 
 func (x *Rings) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[22]
+	mi := &file_proto_atoll_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2009,7 +2235,7 @@ func (x *Rings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rings.ProtoReflect.Descriptor instead.
 func (*Rings) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{22}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Rings) GetShards() uint32 {
@@ -2044,7 +2270,7 @@ type RegionRings struct {
 
 func (x *RegionRings) Reset() {
 	*x = RegionRings{}
-	mi := &file_proto_atoll_proto_msgTypes[23]
+	mi := &file_proto_atoll_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2056,7 +2282,7 @@ func (x *RegionRings) String() string {
 func (*RegionRings) ProtoMessage() {}
 
 func (x *RegionRings) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[23]
+	mi := &file_proto_atoll_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2069,7 +2295,7 @@ func (x *RegionRings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegionRings.ProtoReflect.Descriptor instead.
 func (*RegionRings) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{23}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RegionRings) GetRegion() string {
@@ -2107,6 +2333,7 @@ type SyncAnswer struct {
 	//	*SyncAnswer_Scrub
 	//	*SyncAnswer_Rings
 	//	*SyncAnswer_Backup
+	//	*SyncAnswer_Users
 	What          isSyncAnswer_What `protobuf_oneof:"what"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2114,7 +2341,7 @@ type SyncAnswer struct {
 
 func (x *SyncAnswer) Reset() {
 	*x = SyncAnswer{}
-	mi := &file_proto_atoll_proto_msgTypes[24]
+	mi := &file_proto_atoll_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2126,7 +2353,7 @@ func (x *SyncAnswer) String() string {
 func (*SyncAnswer) ProtoMessage() {}
 
 func (x *SyncAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[24]
+	mi := &file_proto_atoll_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2139,7 +2366,7 @@ func (x *SyncAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncAnswer.ProtoReflect.Descriptor instead.
 func (*SyncAnswer) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{24}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SyncAnswer) GetError() *Error {
@@ -2237,6 +2464,15 @@ func (x *SyncAnswer) GetBackup() *BackupPage {
 	return nil
 }
 
+func (x *SyncAnswer) GetUsers() *Users {
+	if x != nil {
+		if x, ok := x.What.(*SyncAnswer_Users); ok {
+			return x.Users
+		}
+	}
+	return nil
+}
+
 type isSyncAnswer_What interface {
 	isSyncAnswer_What()
 }
@@ -2277,6 +2513,10 @@ type SyncAnswer_Backup struct {
 	Backup *BackupPage `protobuf:"bytes,20,opt,name=backup,proto3,oneof"`
 }
 
+type SyncAnswer_Users struct {
+	Users *Users `protobuf:"bytes,30,opt,name=users,proto3,oneof"`
+}
+
 func (*SyncAnswer_Members) isSyncAnswer_What() {}
 
 func (*SyncAnswer_Heard) isSyncAnswer_What() {}
@@ -2295,6 +2535,8 @@ func (*SyncAnswer_Rings) isSyncAnswer_What() {}
 
 func (*SyncAnswer_Backup) isSyncAnswer_What() {}
 
+func (*SyncAnswer_Users) isSyncAnswer_What() {}
+
 // BackupQuery asks for the next part of what a member has on disk, as of the
 // moment when the first question without a session was answered.
 type BackupQuery struct {
@@ -2311,7 +2553,7 @@ type BackupQuery struct {
 
 func (x *BackupQuery) Reset() {
 	*x = BackupQuery{}
-	mi := &file_proto_atoll_proto_msgTypes[25]
+	mi := &file_proto_atoll_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2323,7 +2565,7 @@ func (x *BackupQuery) String() string {
 func (*BackupQuery) ProtoMessage() {}
 
 func (x *BackupQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[25]
+	mi := &file_proto_atoll_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2336,7 +2578,7 @@ func (x *BackupQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupQuery.ProtoReflect.Descriptor instead.
 func (*BackupQuery) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{25}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *BackupQuery) GetSession() uint64 {
@@ -2393,7 +2635,7 @@ type BackupPage struct {
 
 func (x *BackupPage) Reset() {
 	*x = BackupPage{}
-	mi := &file_proto_atoll_proto_msgTypes[26]
+	mi := &file_proto_atoll_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2405,7 +2647,7 @@ func (x *BackupPage) String() string {
 func (*BackupPage) ProtoMessage() {}
 
 func (x *BackupPage) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[26]
+	mi := &file_proto_atoll_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2418,7 +2660,7 @@ func (x *BackupPage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupPage.ProtoReflect.Descriptor instead.
 func (*BackupPage) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{26}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *BackupPage) GetOrigin() *BackupOrigin {
@@ -2466,7 +2708,7 @@ type BackupOrigin struct {
 
 func (x *BackupOrigin) Reset() {
 	*x = BackupOrigin{}
-	mi := &file_proto_atoll_proto_msgTypes[27]
+	mi := &file_proto_atoll_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2478,7 +2720,7 @@ func (x *BackupOrigin) String() string {
 func (*BackupOrigin) ProtoMessage() {}
 
 func (x *BackupOrigin) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[27]
+	mi := &file_proto_atoll_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2491,7 +2733,7 @@ func (x *BackupOrigin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupOrigin.ProtoReflect.Descriptor instead.
 func (*BackupOrigin) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{27}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *BackupOrigin) GetSession() uint64 {
@@ -2560,7 +2802,7 @@ type Pair struct {
 
 func (x *Pair) Reset() {
 	*x = Pair{}
-	mi := &file_proto_atoll_proto_msgTypes[28]
+	mi := &file_proto_atoll_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2572,7 +2814,7 @@ func (x *Pair) String() string {
 func (*Pair) ProtoMessage() {}
 
 func (x *Pair) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[28]
+	mi := &file_proto_atoll_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2585,7 +2827,7 @@ func (x *Pair) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pair.ProtoReflect.Descriptor instead.
 func (*Pair) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{28}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Pair) GetKey() []byte {
@@ -2619,7 +2861,7 @@ type Hear struct {
 
 func (x *Hear) Reset() {
 	*x = Hear{}
-	mi := &file_proto_atoll_proto_msgTypes[29]
+	mi := &file_proto_atoll_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2631,7 +2873,7 @@ func (x *Hear) String() string {
 func (*Hear) ProtoMessage() {}
 
 func (x *Hear) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[29]
+	mi := &file_proto_atoll_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2644,7 +2886,7 @@ func (x *Hear) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hear.ProtoReflect.Descriptor instead.
 func (*Hear) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{29}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Hear) GetShard() uint32 {
@@ -2711,7 +2953,7 @@ type Heard struct {
 
 func (x *Heard) Reset() {
 	*x = Heard{}
-	mi := &file_proto_atoll_proto_msgTypes[30]
+	mi := &file_proto_atoll_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2723,7 +2965,7 @@ func (x *Heard) String() string {
 func (*Heard) ProtoMessage() {}
 
 func (x *Heard) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[30]
+	mi := &file_proto_atoll_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2736,7 +2978,7 @@ func (x *Heard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heard.ProtoReflect.Descriptor instead.
 func (*Heard) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{30}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Heard) GetAny() []byte {
@@ -2789,7 +3031,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_proto_atoll_proto_msgTypes[31]
+	mi := &file_proto_atoll_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2801,7 +3043,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[31]
+	mi := &file_proto_atoll_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2814,7 +3056,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{31}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Heartbeat) GetMember() string {
@@ -2862,7 +3104,7 @@ type Members struct {
 
 func (x *Members) Reset() {
 	*x = Members{}
-	mi := &file_proto_atoll_proto_msgTypes[32]
+	mi := &file_proto_atoll_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2874,7 +3116,7 @@ func (x *Members) String() string {
 func (*Members) ProtoMessage() {}
 
 func (x *Members) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[32]
+	mi := &file_proto_atoll_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2887,7 +3129,7 @@ func (x *Members) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Members.ProtoReflect.Descriptor instead.
 func (*Members) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{32}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Members) GetMembers() []*MemberView {
@@ -2911,7 +3153,7 @@ type MemberView struct {
 
 func (x *MemberView) Reset() {
 	*x = MemberView{}
-	mi := &file_proto_atoll_proto_msgTypes[33]
+	mi := &file_proto_atoll_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2923,7 +3165,7 @@ func (x *MemberView) String() string {
 func (*MemberView) ProtoMessage() {}
 
 func (x *MemberView) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[33]
+	mi := &file_proto_atoll_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2936,7 +3178,7 @@ func (x *MemberView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberView.ProtoReflect.Descriptor instead.
 func (*MemberView) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{33}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *MemberView) GetMember() *Member {
@@ -2991,7 +3233,7 @@ type States struct {
 
 func (x *States) Reset() {
 	*x = States{}
-	mi := &file_proto_atoll_proto_msgTypes[34]
+	mi := &file_proto_atoll_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3003,7 +3245,7 @@ func (x *States) String() string {
 func (*States) ProtoMessage() {}
 
 func (x *States) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[34]
+	mi := &file_proto_atoll_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3016,7 +3258,7 @@ func (x *States) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use States.ProtoReflect.Descriptor instead.
 func (*States) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{34}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *States) GetShards() []*ShardState {
@@ -3037,7 +3279,7 @@ type Fetch struct {
 
 func (x *Fetch) Reset() {
 	*x = Fetch{}
-	mi := &file_proto_atoll_proto_msgTypes[35]
+	mi := &file_proto_atoll_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3049,7 +3291,7 @@ func (x *Fetch) String() string {
 func (*Fetch) ProtoMessage() {}
 
 func (x *Fetch) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[35]
+	mi := &file_proto_atoll_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3062,7 +3304,7 @@ func (x *Fetch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fetch.ProtoReflect.Descriptor instead.
 func (*Fetch) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{35}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Fetch) GetShard() uint32 {
@@ -3090,7 +3332,7 @@ type Fetched struct {
 
 func (x *Fetched) Reset() {
 	*x = Fetched{}
-	mi := &file_proto_atoll_proto_msgTypes[36]
+	mi := &file_proto_atoll_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3102,7 +3344,7 @@ func (x *Fetched) String() string {
 func (*Fetched) ProtoMessage() {}
 
 func (x *Fetched) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[36]
+	mi := &file_proto_atoll_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3115,7 +3357,7 @@ func (x *Fetched) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fetched.ProtoReflect.Descriptor instead.
 func (*Fetched) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{36}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Fetched) GetEvents() [][]byte {
@@ -3150,7 +3392,7 @@ type Walk struct {
 
 func (x *Walk) Reset() {
 	*x = Walk{}
-	mi := &file_proto_atoll_proto_msgTypes[37]
+	mi := &file_proto_atoll_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3162,7 +3404,7 @@ func (x *Walk) String() string {
 func (*Walk) ProtoMessage() {}
 
 func (x *Walk) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[37]
+	mi := &file_proto_atoll_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3175,7 +3417,7 @@ func (x *Walk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Walk.ProtoReflect.Descriptor instead.
 func (*Walk) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{37}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Walk) GetShard() uint32 {
@@ -3203,7 +3445,7 @@ type Range struct {
 
 func (x *Range) Reset() {
 	*x = Range{}
-	mi := &file_proto_atoll_proto_msgTypes[38]
+	mi := &file_proto_atoll_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3215,7 +3457,7 @@ func (x *Range) String() string {
 func (*Range) ProtoMessage() {}
 
 func (x *Range) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[38]
+	mi := &file_proto_atoll_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3228,7 +3470,7 @@ func (x *Range) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Range.ProtoReflect.Descriptor instead.
 func (*Range) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{38}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Range) GetLow() []byte {
@@ -3263,7 +3505,7 @@ type Walked struct {
 
 func (x *Walked) Reset() {
 	*x = Walked{}
-	mi := &file_proto_atoll_proto_msgTypes[39]
+	mi := &file_proto_atoll_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3275,7 +3517,7 @@ func (x *Walked) String() string {
 func (*Walked) ProtoMessage() {}
 
 func (x *Walked) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[39]
+	mi := &file_proto_atoll_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3288,7 +3530,7 @@ func (x *Walked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Walked.ProtoReflect.Descriptor instead.
 func (*Walked) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{39}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Walked) GetVectors() [][]byte {
@@ -3319,7 +3561,7 @@ type Part struct {
 
 func (x *Part) Reset() {
 	*x = Part{}
-	mi := &file_proto_atoll_proto_msgTypes[40]
+	mi := &file_proto_atoll_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3331,7 +3573,7 @@ func (x *Part) String() string {
 func (*Part) ProtoMessage() {}
 
 func (x *Part) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[40]
+	mi := &file_proto_atoll_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3344,7 +3586,7 @@ func (x *Part) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Part.ProtoReflect.Descriptor instead.
 func (*Part) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{40}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Part) GetLow() []byte {
@@ -3399,7 +3641,7 @@ type Field struct {
 
 func (x *Field) Reset() {
 	*x = Field{}
-	mi := &file_proto_atoll_proto_msgTypes[41]
+	mi := &file_proto_atoll_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3411,7 +3653,7 @@ func (x *Field) String() string {
 func (*Field) ProtoMessage() {}
 
 func (x *Field) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[41]
+	mi := &file_proto_atoll_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3424,7 +3666,7 @@ func (x *Field) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Field.ProtoReflect.Descriptor instead.
 func (*Field) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{41}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Field) GetPosition() []byte {
@@ -3450,7 +3692,7 @@ type StatusQuery struct {
 
 func (x *StatusQuery) Reset() {
 	*x = StatusQuery{}
-	mi := &file_proto_atoll_proto_msgTypes[42]
+	mi := &file_proto_atoll_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3462,7 +3704,7 @@ func (x *StatusQuery) String() string {
 func (*StatusQuery) ProtoMessage() {}
 
 func (x *StatusQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[42]
+	mi := &file_proto_atoll_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3475,7 +3717,7 @@ func (x *StatusQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusQuery.ProtoReflect.Descriptor instead.
 func (*StatusQuery) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{42}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *StatusQuery) GetShards() bool {
@@ -3506,7 +3748,7 @@ type Status struct {
 
 func (x *Status) Reset() {
 	*x = Status{}
-	mi := &file_proto_atoll_proto_msgTypes[43]
+	mi := &file_proto_atoll_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3518,7 +3760,7 @@ func (x *Status) String() string {
 func (*Status) ProtoMessage() {}
 
 func (x *Status) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[43]
+	mi := &file_proto_atoll_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3531,7 +3773,7 @@ func (x *Status) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Status.ProtoReflect.Descriptor instead.
 func (*Status) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{43}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Status) GetMember() string {
@@ -3642,7 +3884,7 @@ type Holdings struct {
 
 func (x *Holdings) Reset() {
 	*x = Holdings{}
-	mi := &file_proto_atoll_proto_msgTypes[44]
+	mi := &file_proto_atoll_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3654,7 +3896,7 @@ func (x *Holdings) String() string {
 func (*Holdings) ProtoMessage() {}
 
 func (x *Holdings) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[44]
+	mi := &file_proto_atoll_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3667,7 +3909,7 @@ func (x *Holdings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Holdings.ProtoReflect.Descriptor instead.
 func (*Holdings) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{44}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Holdings) GetOwned() uint32 {
@@ -3722,7 +3964,7 @@ type ScrubQuery struct {
 
 func (x *ScrubQuery) Reset() {
 	*x = ScrubQuery{}
-	mi := &file_proto_atoll_proto_msgTypes[45]
+	mi := &file_proto_atoll_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3734,7 +3976,7 @@ func (x *ScrubQuery) String() string {
 func (*ScrubQuery) ProtoMessage() {}
 
 func (x *ScrubQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[45]
+	mi := &file_proto_atoll_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3747,7 +3989,7 @@ func (x *ScrubQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubQuery.ProtoReflect.Descriptor instead.
 func (*ScrubQuery) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{45}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ScrubQuery) GetStart() bool {
@@ -3778,7 +4020,7 @@ type ScrubState struct {
 
 func (x *ScrubState) Reset() {
 	*x = ScrubState{}
-	mi := &file_proto_atoll_proto_msgTypes[46]
+	mi := &file_proto_atoll_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3790,7 +4032,7 @@ func (x *ScrubState) String() string {
 func (*ScrubState) ProtoMessage() {}
 
 func (x *ScrubState) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[46]
+	mi := &file_proto_atoll_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3803,7 +4045,7 @@ func (x *ScrubState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubState.ProtoReflect.Descriptor instead.
 func (*ScrubState) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{46}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ScrubState) GetRunning() bool {
@@ -3861,7 +4103,7 @@ type Damage struct {
 
 func (x *Damage) Reset() {
 	*x = Damage{}
-	mi := &file_proto_atoll_proto_msgTypes[47]
+	mi := &file_proto_atoll_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3873,7 +4115,7 @@ func (x *Damage) String() string {
 func (*Damage) ProtoMessage() {}
 
 func (x *Damage) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[47]
+	mi := &file_proto_atoll_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3886,7 +4128,7 @@ func (x *Damage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Damage.ProtoReflect.Descriptor instead.
 func (*Damage) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{47}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Damage) GetShard() uint32 {
@@ -3932,7 +4174,7 @@ type PeerStatus struct {
 
 func (x *PeerStatus) Reset() {
 	*x = PeerStatus{}
-	mi := &file_proto_atoll_proto_msgTypes[48]
+	mi := &file_proto_atoll_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3944,7 +4186,7 @@ func (x *PeerStatus) String() string {
 func (*PeerStatus) ProtoMessage() {}
 
 func (x *PeerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[48]
+	mi := &file_proto_atoll_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3957,7 +4199,7 @@ func (x *PeerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerStatus.ProtoReflect.Descriptor instead.
 func (*PeerStatus) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{48}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *PeerStatus) GetMember() string {
@@ -4022,7 +4264,7 @@ type ShardLag struct {
 
 func (x *ShardLag) Reset() {
 	*x = ShardLag{}
-	mi := &file_proto_atoll_proto_msgTypes[49]
+	mi := &file_proto_atoll_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4034,7 +4276,7 @@ func (x *ShardLag) String() string {
 func (*ShardLag) ProtoMessage() {}
 
 func (x *ShardLag) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[49]
+	mi := &file_proto_atoll_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4047,7 +4289,7 @@ func (x *ShardLag) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardLag.ProtoReflect.Descriptor instead.
 func (*ShardLag) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{49}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ShardLag) GetShard() uint32 {
@@ -4143,10 +4385,10 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\x05error\x18\x01 \x01(\v2\x0f.atoll.v1.ErrorR\x05error\x12*\n" +
 	"\aresults\x18\x02 \x03(\v2\x10.atoll.v1.ResultR\aresults\x12\x16\n" +
 	"\x06vector\x18\x03 \x01(\fR\x06vector\x12\x16\n" +
-	"\x06member\x18\x04 \x01(\tR\x06member\"\xef\x01\n" +
+	"\x06member\x18\x04 \x01(\tR\x06member\"\xfe\x01\n" +
 	"\x05Error\x12(\n" +
 	"\x04code\x18\x01 \x01(\x0e2\x14.atoll.v1.Error.CodeR\x04code\x12\x12\n" +
-	"\x04text\x18\x02 \x01(\tR\x04text\"\xa7\x01\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\"\xb6\x01\n" +
 	"\x04Code\x12\v\n" +
 	"\aUNKNOWN\x10\x00\x12\v\n" +
 	"\aINVALID\x10\x01\x12\f\n" +
@@ -4161,7 +4403,8 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"NOT_ENOUGH\x10\b\x12\r\n" +
 	"\tNOT_OWNER\x10\t\x12\x12\n" +
 	"\x0eNOT_REMEMBERED\x10\n" +
-	"\"\xdc\x01\n" +
+	"\x12\r\n" +
+	"\tFORBIDDEN\x10\v\"\x83\x02\n" +
 	"\vClusterInfo\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x16\n" +
 	"\x06shards\x18\x02 \x01(\rR\x06shards\x12\x16\n" +
@@ -4169,7 +4412,8 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\x06region\x18\x04 \x01(\tR\x06region\x12\x18\n" +
 	"\aversion\x18\x05 \x01(\tR\aversion\x12\x18\n" +
 	"\aregions\x18\x06 \x03(\tR\aregions\x127\n" +
-	"\vconsistency\x18\a \x01(\x0e2\x15.atoll.v1.ConsistencyR\vconsistency\"\x93\x01\n" +
+	"\vconsistency\x18\a \x01(\x0e2\x15.atoll.v1.ConsistencyR\vconsistency\x12%\n" +
+	"\x05error\x18\b \x01(\v2\x0f.atoll.v1.ErrorR\x05error\"\x93\x01\n" +
 	"\x05Token\x12\x16\n" +
 	"\x06shards\x18\x01 \x01(\rR\x06shards\x126\n" +
 	"\avectors\x18\x02 \x03(\v2\x1c.atoll.v1.Token.VectorsEntryR\avectors\x1a:\n" +
@@ -4198,7 +4442,14 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\x04next\x18\x02 \x01(\v2\x0e.atoll.v1.RingR\x04next\"4\n" +
 	"\bProgress\x12\x12\n" +
 	"\x04ring\x18\x01 \x01(\x06R\x04ring\x12\x14\n" +
-	"\x05joint\x18\x02 \x01(\bR\x05joint\"O\n" +
+	"\x05joint\x18\x02 \x01(\bR\x05joint\"n\n" +
+	"\x04User\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\"\n" +
+	"\x04role\x18\x02 \x01(\x0e2\x0e.atoll.v1.RoleR\x04role\x12\x1a\n" +
+	"\bprefixes\x18\x03 \x03(\fR\bprefixes\x12\x12\n" +
+	"\x04keys\x18\x04 \x03(\tR\x04keys\"-\n" +
+	"\x05Users\x12$\n" +
+	"\x05users\x18\x01 \x03(\v2\x0e.atoll.v1.UserR\x05users\"O\n" +
 	"\x05Delta\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\tR\x06member\x12\x14\n" +
 	"\x05event\x18\x02 \x01(\fR\x05event\x12\x18\n" +
@@ -4220,7 +4471,7 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\x04root\x18\x03 \x01(\fR\x04root\x12\x14\n" +
 	"\x05whole\x18\x04 \x01(\bR\x05whole\x12\x16\n" +
 	"\x06absent\x18\x05 \x01(\bR\x06absent\x12\x14\n" +
-	"\x05owned\x18\x06 \x01(\bR\x05owned\"\xd3\x04\n" +
+	"\x05owned\x18\x06 \x01(\bR\x05owned\"\xcc\x05\n" +
 	"\vSyncRequest\x12+\n" +
 	"\amembers\x18\x06 \x01(\v2\x0f.atoll.v1.EmptyH\x00R\amembers\x12$\n" +
 	"\x04hear\x18\a \x01(\v2\x0e.atoll.v1.HearH\x00R\x04hear\x12\x18\n" +
@@ -4235,7 +4486,11 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\bsettings\x18\v \x01(\v2\x12.atoll.v1.SettingsH\x00R\bsettings\x12'\n" +
 	"\x05rings\x18\f \x01(\v2\x0f.atoll.v1.EmptyH\x00R\x05rings\x12*\n" +
 	"\x06enroll\x18\r \x01(\v2\x10.atoll.v1.MemberH\x00R\x06enroll\x12/\n" +
-	"\x06backup\x18\x14 \x01(\v2\x15.atoll.v1.BackupQueryH\x00R\x06backup\x12\x18\n" +
+	"\x06backup\x18\x14 \x01(\v2\x15.atoll.v1.BackupQueryH\x00R\x06backup\x12'\n" +
+	"\x05users\x18\x1e \x01(\v2\x0f.atoll.v1.EmptyH\x00R\x05users\x12+\n" +
+	"\bput_user\x18\x1f \x01(\v2\x0e.atoll.v1.UserH\x00R\aputUser\x12!\n" +
+	"\vremove_user\x18  \x01(\tH\x00R\n" +
+	"removeUser\x12\x18\n" +
 	"\acluster\x18\t \x01(\x06R\aclusterB\x06\n" +
 	"\x04what\"p\n" +
 	"\bSettings\x12\x16\n" +
@@ -4249,7 +4504,7 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\vRegionRings\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\tR\x06region\x12(\n" +
 	"\x06layout\x18\x02 \x01(\v2\x10.atoll.v1.LayoutR\x06layout\x12&\n" +
-	"\x06wanted\x18\x03 \x01(\v2\x0e.atoll.v1.RingR\x06wanted\"\xcd\x03\n" +
+	"\x06wanted\x18\x03 \x01(\v2\x0e.atoll.v1.RingR\x06wanted\"\xf6\x03\n" +
 	"\n" +
 	"SyncAnswer\x12%\n" +
 	"\x05error\x18\x01 \x01(\v2\x0f.atoll.v1.ErrorR\x05error\x12-\n" +
@@ -4261,7 +4516,8 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\x06states\x18\x05 \x01(\v2\x10.atoll.v1.StatesH\x00R\x06states\x12,\n" +
 	"\x05scrub\x18\x06 \x01(\v2\x14.atoll.v1.ScrubStateH\x00R\x05scrub\x12'\n" +
 	"\x05rings\x18\t \x01(\v2\x0f.atoll.v1.RingsH\x00R\x05rings\x12.\n" +
-	"\x06backup\x18\x14 \x01(\v2\x14.atoll.v1.BackupPageH\x00R\x06backupB\x06\n" +
+	"\x06backup\x18\x14 \x01(\v2\x14.atoll.v1.BackupPageH\x00R\x06backup\x12'\n" +
+	"\x05users\x18\x1e \x01(\v2\x0f.atoll.v1.UsersH\x00R\x05usersB\x06\n" +
 	"\x04what\"\x93\x01\n" +
 	"\vBackupQuery\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x06R\asession\x12\x14\n" +
@@ -4421,7 +4677,12 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\x06QUORUM\x10\x02\x12\x0f\n" +
 	"\vEACH_QUORUM\x10\x03\x12\a\n" +
 	"\x03ALL\x10\x04\x12\x10\n" +
-	"\fLINEARIZABLE\x10\x05B Z\x1egithub.com/atolldb/atoll/protob\x06proto3"
+	"\fLINEARIZABLE\x10\x05*0\n" +
+	"\x04Role\x12\b\n" +
+	"\x04NONE\x10\x00\x12\b\n" +
+	"\x04READ\x10\x01\x12\t\n" +
+	"\x05WRITE\x10\x02\x12\t\n" +
+	"\x05ADMIN\x10\x03B Z\x1egithub.com/atolldb/atoll/protob\x06proto3"
 
 var (
 	file_proto_atoll_proto_rawDescOnce sync.Once
@@ -4435,132 +4696,141 @@ func file_proto_atoll_proto_rawDescGZIP() []byte {
 	return file_proto_atoll_proto_rawDescData
 }
 
-var file_proto_atoll_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_proto_atoll_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
+var file_proto_atoll_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_proto_atoll_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
 var file_proto_atoll_proto_goTypes = []any{
 	(Consistency)(0),     // 0: atoll.v1.Consistency
-	(Error_Code)(0),      // 1: atoll.v1.Error.Code
-	(*Request)(nil),      // 2: atoll.v1.Request
-	(*Operation)(nil),    // 3: atoll.v1.Operation
-	(*Empty)(nil),        // 4: atoll.v1.Empty
-	(*Elements)(nil),     // 5: atoll.v1.Elements
-	(*Page)(nil),         // 6: atoll.v1.Page
-	(*Delete)(nil),       // 7: atoll.v1.Delete
-	(*Sibling)(nil),      // 8: atoll.v1.Sibling
-	(*Result)(nil),       // 9: atoll.v1.Result
-	(*Answer)(nil),       // 10: atoll.v1.Answer
-	(*Error)(nil),        // 11: atoll.v1.Error
-	(*ClusterInfo)(nil),  // 12: atoll.v1.ClusterInfo
-	(*Token)(nil),        // 13: atoll.v1.Token
-	(*Member)(nil),       // 14: atoll.v1.Member
-	(*Ring)(nil),         // 15: atoll.v1.Ring
-	(*Seat)(nil),         // 16: atoll.v1.Seat
-	(*Layout)(nil),       // 17: atoll.v1.Layout
-	(*Progress)(nil),     // 18: atoll.v1.Progress
-	(*Delta)(nil),        // 19: atoll.v1.Delta
-	(*Gossip)(nil),       // 20: atoll.v1.Gossip
-	(*ShardState)(nil),   // 21: atoll.v1.ShardState
-	(*SyncRequest)(nil),  // 22: atoll.v1.SyncRequest
-	(*Settings)(nil),     // 23: atoll.v1.Settings
-	(*Rings)(nil),        // 24: atoll.v1.Rings
-	(*RegionRings)(nil),  // 25: atoll.v1.RegionRings
-	(*SyncAnswer)(nil),   // 26: atoll.v1.SyncAnswer
-	(*BackupQuery)(nil),  // 27: atoll.v1.BackupQuery
-	(*BackupPage)(nil),   // 28: atoll.v1.BackupPage
-	(*BackupOrigin)(nil), // 29: atoll.v1.BackupOrigin
-	(*Pair)(nil),         // 30: atoll.v1.Pair
-	(*Hear)(nil),         // 31: atoll.v1.Hear
-	(*Heard)(nil),        // 32: atoll.v1.Heard
-	(*Heartbeat)(nil),    // 33: atoll.v1.Heartbeat
-	(*Members)(nil),      // 34: atoll.v1.Members
-	(*MemberView)(nil),   // 35: atoll.v1.MemberView
-	(*States)(nil),       // 36: atoll.v1.States
-	(*Fetch)(nil),        // 37: atoll.v1.Fetch
-	(*Fetched)(nil),      // 38: atoll.v1.Fetched
-	(*Walk)(nil),         // 39: atoll.v1.Walk
-	(*Range)(nil),        // 40: atoll.v1.Range
-	(*Walked)(nil),       // 41: atoll.v1.Walked
-	(*Part)(nil),         // 42: atoll.v1.Part
-	(*Field)(nil),        // 43: atoll.v1.Field
-	(*StatusQuery)(nil),  // 44: atoll.v1.StatusQuery
-	(*Status)(nil),       // 45: atoll.v1.Status
-	(*Holdings)(nil),     // 46: atoll.v1.Holdings
-	(*ScrubQuery)(nil),   // 47: atoll.v1.ScrubQuery
-	(*ScrubState)(nil),   // 48: atoll.v1.ScrubState
-	(*Damage)(nil),       // 49: atoll.v1.Damage
-	(*PeerStatus)(nil),   // 50: atoll.v1.PeerStatus
-	(*ShardLag)(nil),     // 51: atoll.v1.ShardLag
-	nil,                  // 52: atoll.v1.Token.VectorsEntry
-	nil,                  // 53: atoll.v1.Status.CountersEntry
+	(Role)(0),            // 1: atoll.v1.Role
+	(Error_Code)(0),      // 2: atoll.v1.Error.Code
+	(*Request)(nil),      // 3: atoll.v1.Request
+	(*Operation)(nil),    // 4: atoll.v1.Operation
+	(*Empty)(nil),        // 5: atoll.v1.Empty
+	(*Elements)(nil),     // 6: atoll.v1.Elements
+	(*Page)(nil),         // 7: atoll.v1.Page
+	(*Delete)(nil),       // 8: atoll.v1.Delete
+	(*Sibling)(nil),      // 9: atoll.v1.Sibling
+	(*Result)(nil),       // 10: atoll.v1.Result
+	(*Answer)(nil),       // 11: atoll.v1.Answer
+	(*Error)(nil),        // 12: atoll.v1.Error
+	(*ClusterInfo)(nil),  // 13: atoll.v1.ClusterInfo
+	(*Token)(nil),        // 14: atoll.v1.Token
+	(*Member)(nil),       // 15: atoll.v1.Member
+	(*Ring)(nil),         // 16: atoll.v1.Ring
+	(*Seat)(nil),         // 17: atoll.v1.Seat
+	(*Layout)(nil),       // 18: atoll.v1.Layout
+	(*Progress)(nil),     // 19: atoll.v1.Progress
+	(*User)(nil),         // 20: atoll.v1.User
+	(*Users)(nil),        // 21: atoll.v1.Users
+	(*Delta)(nil),        // 22: atoll.v1.Delta
+	(*Gossip)(nil),       // 23: atoll.v1.Gossip
+	(*ShardState)(nil),   // 24: atoll.v1.ShardState
+	(*SyncRequest)(nil),  // 25: atoll.v1.SyncRequest
+	(*Settings)(nil),     // 26: atoll.v1.Settings
+	(*Rings)(nil),        // 27: atoll.v1.Rings
+	(*RegionRings)(nil),  // 28: atoll.v1.RegionRings
+	(*SyncAnswer)(nil),   // 29: atoll.v1.SyncAnswer
+	(*BackupQuery)(nil),  // 30: atoll.v1.BackupQuery
+	(*BackupPage)(nil),   // 31: atoll.v1.BackupPage
+	(*BackupOrigin)(nil), // 32: atoll.v1.BackupOrigin
+	(*Pair)(nil),         // 33: atoll.v1.Pair
+	(*Hear)(nil),         // 34: atoll.v1.Hear
+	(*Heard)(nil),        // 35: atoll.v1.Heard
+	(*Heartbeat)(nil),    // 36: atoll.v1.Heartbeat
+	(*Members)(nil),      // 37: atoll.v1.Members
+	(*MemberView)(nil),   // 38: atoll.v1.MemberView
+	(*States)(nil),       // 39: atoll.v1.States
+	(*Fetch)(nil),        // 40: atoll.v1.Fetch
+	(*Fetched)(nil),      // 41: atoll.v1.Fetched
+	(*Walk)(nil),         // 42: atoll.v1.Walk
+	(*Range)(nil),        // 43: atoll.v1.Range
+	(*Walked)(nil),       // 44: atoll.v1.Walked
+	(*Part)(nil),         // 45: atoll.v1.Part
+	(*Field)(nil),        // 46: atoll.v1.Field
+	(*StatusQuery)(nil),  // 47: atoll.v1.StatusQuery
+	(*Status)(nil),       // 48: atoll.v1.Status
+	(*Holdings)(nil),     // 49: atoll.v1.Holdings
+	(*ScrubQuery)(nil),   // 50: atoll.v1.ScrubQuery
+	(*ScrubState)(nil),   // 51: atoll.v1.ScrubState
+	(*Damage)(nil),       // 52: atoll.v1.Damage
+	(*PeerStatus)(nil),   // 53: atoll.v1.PeerStatus
+	(*ShardLag)(nil),     // 54: atoll.v1.ShardLag
+	nil,                  // 55: atoll.v1.Token.VectorsEntry
+	nil,                  // 56: atoll.v1.Status.CountersEntry
 }
 var file_proto_atoll_proto_depIdxs = []int32{
-	3,  // 0: atoll.v1.Request.operations:type_name -> atoll.v1.Operation
+	4,  // 0: atoll.v1.Request.operations:type_name -> atoll.v1.Operation
 	0,  // 1: atoll.v1.Request.consistency:type_name -> atoll.v1.Consistency
-	4,  // 2: atoll.v1.Operation.counter_reset:type_name -> atoll.v1.Empty
-	4,  // 3: atoll.v1.Operation.counter_get:type_name -> atoll.v1.Empty
-	5,  // 4: atoll.v1.Operation.set_add:type_name -> atoll.v1.Elements
-	5,  // 5: atoll.v1.Operation.set_remove:type_name -> atoll.v1.Elements
-	4,  // 6: atoll.v1.Operation.set_card:type_name -> atoll.v1.Empty
-	6,  // 7: atoll.v1.Operation.set_members:type_name -> atoll.v1.Page
-	4,  // 8: atoll.v1.Operation.register_get:type_name -> atoll.v1.Empty
-	7,  // 9: atoll.v1.Operation.delete:type_name -> atoll.v1.Delete
-	8,  // 10: atoll.v1.Result.siblings:type_name -> atoll.v1.Sibling
-	11, // 11: atoll.v1.Answer.error:type_name -> atoll.v1.Error
-	9,  // 12: atoll.v1.Answer.results:type_name -> atoll.v1.Result
-	1,  // 13: atoll.v1.Error.code:type_name -> atoll.v1.Error.Code
+	5,  // 2: atoll.v1.Operation.counter_reset:type_name -> atoll.v1.Empty
+	5,  // 3: atoll.v1.Operation.counter_get:type_name -> atoll.v1.Empty
+	6,  // 4: atoll.v1.Operation.set_add:type_name -> atoll.v1.Elements
+	6,  // 5: atoll.v1.Operation.set_remove:type_name -> atoll.v1.Elements
+	5,  // 6: atoll.v1.Operation.set_card:type_name -> atoll.v1.Empty
+	7,  // 7: atoll.v1.Operation.set_members:type_name -> atoll.v1.Page
+	5,  // 8: atoll.v1.Operation.register_get:type_name -> atoll.v1.Empty
+	8,  // 9: atoll.v1.Operation.delete:type_name -> atoll.v1.Delete
+	9,  // 10: atoll.v1.Result.siblings:type_name -> atoll.v1.Sibling
+	12, // 11: atoll.v1.Answer.error:type_name -> atoll.v1.Error
+	10, // 12: atoll.v1.Answer.results:type_name -> atoll.v1.Result
+	2,  // 13: atoll.v1.Error.code:type_name -> atoll.v1.Error.Code
 	0,  // 14: atoll.v1.ClusterInfo.consistency:type_name -> atoll.v1.Consistency
-	52, // 15: atoll.v1.Token.vectors:type_name -> atoll.v1.Token.VectorsEntry
-	16, // 16: atoll.v1.Ring.seats:type_name -> atoll.v1.Seat
-	15, // 17: atoll.v1.Layout.current:type_name -> atoll.v1.Ring
-	15, // 18: atoll.v1.Layout.next:type_name -> atoll.v1.Ring
-	21, // 19: atoll.v1.Gossip.shards:type_name -> atoll.v1.ShardState
-	4,  // 20: atoll.v1.SyncRequest.members:type_name -> atoll.v1.Empty
-	31, // 21: atoll.v1.SyncRequest.hear:type_name -> atoll.v1.Hear
-	37, // 22: atoll.v1.SyncRequest.fetch:type_name -> atoll.v1.Fetch
-	39, // 23: atoll.v1.SyncRequest.walk:type_name -> atoll.v1.Walk
-	44, // 24: atoll.v1.SyncRequest.status:type_name -> atoll.v1.StatusQuery
-	4,  // 25: atoll.v1.SyncRequest.states:type_name -> atoll.v1.Empty
-	47, // 26: atoll.v1.SyncRequest.scrub:type_name -> atoll.v1.ScrubQuery
-	23, // 27: atoll.v1.SyncRequest.settings:type_name -> atoll.v1.Settings
-	4,  // 28: atoll.v1.SyncRequest.rings:type_name -> atoll.v1.Empty
-	14, // 29: atoll.v1.SyncRequest.enroll:type_name -> atoll.v1.Member
-	27, // 30: atoll.v1.SyncRequest.backup:type_name -> atoll.v1.BackupQuery
-	0,  // 31: atoll.v1.Settings.consistency:type_name -> atoll.v1.Consistency
-	23, // 32: atoll.v1.Rings.settings:type_name -> atoll.v1.Settings
-	25, // 33: atoll.v1.Rings.regions:type_name -> atoll.v1.RegionRings
-	17, // 34: atoll.v1.RegionRings.layout:type_name -> atoll.v1.Layout
-	15, // 35: atoll.v1.RegionRings.wanted:type_name -> atoll.v1.Ring
-	11, // 36: atoll.v1.SyncAnswer.error:type_name -> atoll.v1.Error
-	34, // 37: atoll.v1.SyncAnswer.members:type_name -> atoll.v1.Members
-	32, // 38: atoll.v1.SyncAnswer.heard:type_name -> atoll.v1.Heard
-	38, // 39: atoll.v1.SyncAnswer.fetched:type_name -> atoll.v1.Fetched
-	41, // 40: atoll.v1.SyncAnswer.walked:type_name -> atoll.v1.Walked
-	45, // 41: atoll.v1.SyncAnswer.status:type_name -> atoll.v1.Status
-	36, // 42: atoll.v1.SyncAnswer.states:type_name -> atoll.v1.States
-	48, // 43: atoll.v1.SyncAnswer.scrub:type_name -> atoll.v1.ScrubState
-	24, // 44: atoll.v1.SyncAnswer.rings:type_name -> atoll.v1.Rings
-	28, // 45: atoll.v1.SyncAnswer.backup:type_name -> atoll.v1.BackupPage
-	29, // 46: atoll.v1.BackupPage.origin:type_name -> atoll.v1.BackupOrigin
-	30, // 47: atoll.v1.BackupPage.pairs:type_name -> atoll.v1.Pair
-	35, // 48: atoll.v1.Members.members:type_name -> atoll.v1.MemberView
-	14, // 49: atoll.v1.MemberView.member:type_name -> atoll.v1.Member
-	21, // 50: atoll.v1.States.shards:type_name -> atoll.v1.ShardState
-	40, // 51: atoll.v1.Walk.ranges:type_name -> atoll.v1.Range
-	42, // 52: atoll.v1.Walked.parts:type_name -> atoll.v1.Part
-	43, // 53: atoll.v1.Part.fields:type_name -> atoll.v1.Field
-	21, // 54: atoll.v1.Status.shards:type_name -> atoll.v1.ShardState
-	50, // 55: atoll.v1.Status.peers:type_name -> atoll.v1.PeerStatus
-	53, // 56: atoll.v1.Status.counters:type_name -> atoll.v1.Status.CountersEntry
-	48, // 57: atoll.v1.Status.scrub:type_name -> atoll.v1.ScrubState
-	49, // 58: atoll.v1.Status.damages:type_name -> atoll.v1.Damage
-	46, // 59: atoll.v1.Status.holdings:type_name -> atoll.v1.Holdings
-	24, // 60: atoll.v1.Status.rings:type_name -> atoll.v1.Rings
-	51, // 61: atoll.v1.PeerStatus.shards:type_name -> atoll.v1.ShardLag
-	62, // [62:62] is the sub-list for method output_type
-	62, // [62:62] is the sub-list for method input_type
-	62, // [62:62] is the sub-list for extension type_name
-	62, // [62:62] is the sub-list for extension extendee
-	0,  // [0:62] is the sub-list for field type_name
+	12, // 15: atoll.v1.ClusterInfo.error:type_name -> atoll.v1.Error
+	55, // 16: atoll.v1.Token.vectors:type_name -> atoll.v1.Token.VectorsEntry
+	17, // 17: atoll.v1.Ring.seats:type_name -> atoll.v1.Seat
+	16, // 18: atoll.v1.Layout.current:type_name -> atoll.v1.Ring
+	16, // 19: atoll.v1.Layout.next:type_name -> atoll.v1.Ring
+	1,  // 20: atoll.v1.User.role:type_name -> atoll.v1.Role
+	20, // 21: atoll.v1.Users.users:type_name -> atoll.v1.User
+	24, // 22: atoll.v1.Gossip.shards:type_name -> atoll.v1.ShardState
+	5,  // 23: atoll.v1.SyncRequest.members:type_name -> atoll.v1.Empty
+	34, // 24: atoll.v1.SyncRequest.hear:type_name -> atoll.v1.Hear
+	40, // 25: atoll.v1.SyncRequest.fetch:type_name -> atoll.v1.Fetch
+	42, // 26: atoll.v1.SyncRequest.walk:type_name -> atoll.v1.Walk
+	47, // 27: atoll.v1.SyncRequest.status:type_name -> atoll.v1.StatusQuery
+	5,  // 28: atoll.v1.SyncRequest.states:type_name -> atoll.v1.Empty
+	50, // 29: atoll.v1.SyncRequest.scrub:type_name -> atoll.v1.ScrubQuery
+	26, // 30: atoll.v1.SyncRequest.settings:type_name -> atoll.v1.Settings
+	5,  // 31: atoll.v1.SyncRequest.rings:type_name -> atoll.v1.Empty
+	15, // 32: atoll.v1.SyncRequest.enroll:type_name -> atoll.v1.Member
+	30, // 33: atoll.v1.SyncRequest.backup:type_name -> atoll.v1.BackupQuery
+	5,  // 34: atoll.v1.SyncRequest.users:type_name -> atoll.v1.Empty
+	20, // 35: atoll.v1.SyncRequest.put_user:type_name -> atoll.v1.User
+	0,  // 36: atoll.v1.Settings.consistency:type_name -> atoll.v1.Consistency
+	26, // 37: atoll.v1.Rings.settings:type_name -> atoll.v1.Settings
+	28, // 38: atoll.v1.Rings.regions:type_name -> atoll.v1.RegionRings
+	18, // 39: atoll.v1.RegionRings.layout:type_name -> atoll.v1.Layout
+	16, // 40: atoll.v1.RegionRings.wanted:type_name -> atoll.v1.Ring
+	12, // 41: atoll.v1.SyncAnswer.error:type_name -> atoll.v1.Error
+	37, // 42: atoll.v1.SyncAnswer.members:type_name -> atoll.v1.Members
+	35, // 43: atoll.v1.SyncAnswer.heard:type_name -> atoll.v1.Heard
+	41, // 44: atoll.v1.SyncAnswer.fetched:type_name -> atoll.v1.Fetched
+	44, // 45: atoll.v1.SyncAnswer.walked:type_name -> atoll.v1.Walked
+	48, // 46: atoll.v1.SyncAnswer.status:type_name -> atoll.v1.Status
+	39, // 47: atoll.v1.SyncAnswer.states:type_name -> atoll.v1.States
+	51, // 48: atoll.v1.SyncAnswer.scrub:type_name -> atoll.v1.ScrubState
+	27, // 49: atoll.v1.SyncAnswer.rings:type_name -> atoll.v1.Rings
+	31, // 50: atoll.v1.SyncAnswer.backup:type_name -> atoll.v1.BackupPage
+	21, // 51: atoll.v1.SyncAnswer.users:type_name -> atoll.v1.Users
+	32, // 52: atoll.v1.BackupPage.origin:type_name -> atoll.v1.BackupOrigin
+	33, // 53: atoll.v1.BackupPage.pairs:type_name -> atoll.v1.Pair
+	38, // 54: atoll.v1.Members.members:type_name -> atoll.v1.MemberView
+	15, // 55: atoll.v1.MemberView.member:type_name -> atoll.v1.Member
+	24, // 56: atoll.v1.States.shards:type_name -> atoll.v1.ShardState
+	43, // 57: atoll.v1.Walk.ranges:type_name -> atoll.v1.Range
+	45, // 58: atoll.v1.Walked.parts:type_name -> atoll.v1.Part
+	46, // 59: atoll.v1.Part.fields:type_name -> atoll.v1.Field
+	24, // 60: atoll.v1.Status.shards:type_name -> atoll.v1.ShardState
+	53, // 61: atoll.v1.Status.peers:type_name -> atoll.v1.PeerStatus
+	56, // 62: atoll.v1.Status.counters:type_name -> atoll.v1.Status.CountersEntry
+	51, // 63: atoll.v1.Status.scrub:type_name -> atoll.v1.ScrubState
+	52, // 64: atoll.v1.Status.damages:type_name -> atoll.v1.Damage
+	49, // 65: atoll.v1.Status.holdings:type_name -> atoll.v1.Holdings
+	27, // 66: atoll.v1.Status.rings:type_name -> atoll.v1.Rings
+	54, // 67: atoll.v1.PeerStatus.shards:type_name -> atoll.v1.ShardLag
+	68, // [68:68] is the sub-list for method output_type
+	68, // [68:68] is the sub-list for method input_type
+	68, // [68:68] is the sub-list for extension type_name
+	68, // [68:68] is the sub-list for extension extendee
+	0,  // [0:68] is the sub-list for field type_name
 }
 
 func init() { file_proto_atoll_proto_init() }
@@ -4582,7 +4852,7 @@ func file_proto_atoll_proto_init() {
 		(*Operation_RegisterGet)(nil),
 		(*Operation_Delete)(nil),
 	}
-	file_proto_atoll_proto_msgTypes[20].OneofWrappers = []any{
+	file_proto_atoll_proto_msgTypes[22].OneofWrappers = []any{
 		(*SyncRequest_Members)(nil),
 		(*SyncRequest_Hear)(nil),
 		(*SyncRequest_Remove)(nil),
@@ -4596,9 +4866,12 @@ func file_proto_atoll_proto_init() {
 		(*SyncRequest_Rings)(nil),
 		(*SyncRequest_Enroll)(nil),
 		(*SyncRequest_Backup)(nil),
+		(*SyncRequest_Users)(nil),
+		(*SyncRequest_PutUser)(nil),
+		(*SyncRequest_RemoveUser)(nil),
 	}
-	file_proto_atoll_proto_msgTypes[21].OneofWrappers = []any{}
-	file_proto_atoll_proto_msgTypes[24].OneofWrappers = []any{
+	file_proto_atoll_proto_msgTypes[23].OneofWrappers = []any{}
+	file_proto_atoll_proto_msgTypes[26].OneofWrappers = []any{
 		(*SyncAnswer_Members)(nil),
 		(*SyncAnswer_Heard)(nil),
 		(*SyncAnswer_Fetched)(nil),
@@ -4608,14 +4881,15 @@ func file_proto_atoll_proto_init() {
 		(*SyncAnswer_Scrub)(nil),
 		(*SyncAnswer_Rings)(nil),
 		(*SyncAnswer_Backup)(nil),
+		(*SyncAnswer_Users)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_atoll_proto_rawDesc), len(file_proto_atoll_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   52,
+			NumEnums:      3,
+			NumMessages:   54,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

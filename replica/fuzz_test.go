@@ -229,7 +229,7 @@ func FuzzRequest(f *testing.F) {
 			if proto.Unmarshal(b, &request) == nil && len(request.GetOperations()) > 0 {
 				shard = ring.Shard(string(request.GetOperations()[0].GetKey()), testShards)
 			}
-			data, err := m.serveRequest(t.Context(), transport.Message{Subject: transport.Requests("eu", shard), Data: b})
+			data, err := m.serveRequest(t.Context(), transport.Message{Subject: transport.Requests("eu", shard, transport.Trusted), Data: b})
 			var answer pb.Answer
 			if err != nil || proto.Unmarshal(data, &answer) != nil {
 				t.Fatalf("%x, %v", data, err)

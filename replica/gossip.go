@@ -204,8 +204,15 @@ func (r *Replica) meetStranger(g *pb.Gossip) {
 // receiveGossip takes in what another member says of itself.
 func (r *Replica) receiveGossip(m transport.Message) {
 	var g pb.Gossip
-	if err := proto.Unmarshal(m.Data, &g); err != nil || !namePattern.MatchString(g.GetMember()) || !namePattern.MatchString(g.GetRegion()) {
-		r.counters.malformed.Add(1)
+	err := proto.Unmarshal(m.Data, &g)
+	if err == nil {
+		err = checkSender(g.GetMember())
+	}
+	if err == nil && !namePattern.MatchString(g.GetRegion()) {
+		err = fmt.Errorf("%w: a region named %.64q", crdt.ErrInvalid, g.GetRegion())
+	}
+	if err != nil {
+		r.refuse(m.Subject, fmt.Errorf("gossip: %w", err))
 		return
 	}
 	if r.isForeign(g.GetCluster()) {
@@ -225,7 +232,7 @@ func (r *Replica) receiveGossip(m transport.Message) {
 	known, ok := r.peers.known[g.GetMember()]
 	if !ok {
 		if len(r.peers.known) >= maxPeers {
-			r.counters.malformed.Add(1)
+			r.refuse(m.Subject, fmt.Errorf("%w: gossip of more than %d members", crdt.ErrInvalid, maxPeers))
 			return
 		}
 		known = &peer{end: func() {}}
@@ -258,8 +265,11 @@ func (r *Replica) hear(member string, known *peer, states []*pb.ShardState) {
 			continue
 		}
 		state, err := antientropy.DecodeState(encoded)
-		if err != nil || int(encoded.GetShard()) >= len(r.shards) {
-			r.counters.malformed.Add(1)
+		if err == nil && int(encoded.GetShard()) >= len(r.shards) {
+			err = fmt.Errorf("%w: there is no shard %d", ErrWrongShard, encoded.GetShard())
+		}
+		if err != nil {
+			r.refuse(member, fmt.Errorf("the state of a shard: %w", err))
 			continue
 		}
 		known.said.enter(encoded)

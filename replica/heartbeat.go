@@ -1,12 +1,14 @@
 package replica
 
 import (
+	"fmt"
 	"sync"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/atolldb/atoll/antientropy"
+	"github.com/atolldb/atoll/crdt"
 	"github.com/atolldb/atoll/internal/membership"
 	pb "github.com/atolldb/atoll/proto"
 	"github.com/atolldb/atoll/transport"
@@ -98,8 +100,14 @@ func (r *Replica) sendHeartbeat(suspects []string, leaving bool) {
 func (r *Replica) receiveHeartbeat(m transport.Message) {
 	var h pb.Heartbeat
 	err := proto.Unmarshal(m.Data, &h)
-	if err != nil || !namePattern.MatchString(h.GetMember()) || len(h.GetSuspects()) > maxPeers {
-		r.counters.malformed.Add(1)
+	if err == nil {
+		err = checkSender(h.GetMember())
+	}
+	if n := len(h.GetSuspects()); err == nil && n > maxPeers {
+		err = fmt.Errorf("%w: %d suspects", crdt.ErrInvalid, n)
+	}
+	if err != nil {
+		r.refuse(m.Subject, fmt.Errorf("a heartbeat: %w", err))
 		return
 	}
 	if r.isForeign(h.GetCluster()) || !r.isKnown(h.GetMember()) {

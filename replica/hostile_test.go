@@ -178,12 +178,12 @@ func TestMalformedRequests(t *testing.T) {
 		data    []byte
 		code    pb.Error_Code
 	}{
-		"noise":        {"kv.eu.3", []byte("noise"), pb.Error_INVALID},
-		"nothing":      {"kv.eu.3", nil, pb.Error_INVALID},
-		"no shard":     {"kv.eu.8", one, pb.Error_WRONG_SHARD},
-		"no number":    {"kv.eu.x", one, pb.Error_WRONG_SHARD},
-		"wrong shard":  {"kv.eu.4", one, pb.Error_WRONG_SHARD},
-		"no such type": {"kv.eu.3", marshal(&pb.Request{Operations: []*pb.Operation{del(keyIn(3, "k", 0), 4)}}), pb.Error_INVALID},
+		"noise":        {"kv.eu.3.-", []byte("noise"), pb.Error_INVALID},
+		"nothing":      {"kv.eu.3.-", nil, pb.Error_INVALID},
+		"no shard":     {"kv.eu.8.-", one, pb.Error_WRONG_SHARD},
+		"no number":    {"kv.eu.x.-", one, pb.Error_WRONG_SHARD},
+		"wrong shard":  {"kv.eu.4.-", one, pb.Error_WRONG_SHARD},
+		"no such type": {"kv.eu.3.-", marshal(&pb.Request{Operations: []*pb.Operation{del(keyIn(3, "k", 0), 4)}}), pb.Error_INVALID},
 	} {
 		m.unchanged(func() {
 			data, err := end.Request(t.Context(), test.subject, test.data)
@@ -211,10 +211,10 @@ func TestMalformedRequests(t *testing.T) {
 func TestOwnRegionOnly(t *testing.T) {
 	m, end := stranger(t)
 	request := marshal(&pb.Request{Operations: []*pb.Operation{incr(keyIn(3, "k", 0), 1)}})
-	if _, err := end.Request(t.Context(), transport.Requests(m.options.Region, 3), request); err != nil {
+	if _, err := end.Request(t.Context(), transport.Requests(m.options.Region, 3, transport.Trusted), request); err != nil {
 		t.Error(err)
 	}
-	for _, subject := range []string{transport.Requests("us", 3), transport.Requests("ap", 3), "kv.3"} {
+	for _, subject := range []string{transport.Requests("us", 3, transport.Trusted), transport.Requests("ap", 3, transport.Trusted), "kv.3"} {
 		m.unchanged(func() {
 			if _, err := end.Request(t.Context(), subject, request); !errors.Is(err, transport.ErrNoResponders) {
 				t.Errorf("%s: %v; want that nobody serves it", subject, err)

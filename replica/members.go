@@ -95,22 +95,10 @@ func (r *Replica) Table() ([]*pb.Member, error) {
 }
 
 func (r *Replica) tableAt(snap store.Snapshot) ([]*pb.Member, error) {
-	var names []string
-	for after := []byte(nil); ; {
-		page, err := read(snap, r.System(), &pb.Operation{
-			Key: []byte(membersKey), What: &pb.Operation_SetMembers{SetMembers: &pb.Page{After: after}},
-		})
-		if err != nil {
-			return nil, err
-		}
-		for _, name := range page.GetValues() {
-			names = append(names, string(name))
-		}
-		if after = page.GetMore(); len(after) == 0 {
-			break
-		}
+	names, err := r.namesIn(snap, membersKey)
+	if err != nil {
+		return nil, err
 	}
-	slices.Sort(names)
 	var members []*pb.Member
 	for _, name := range names {
 		member, err := r.record(snap, name)

@@ -154,7 +154,7 @@ func TestSystemShardIsClosed(t *testing.T) {
 	if _, err := eu.Do(t.Context(), eu.System(), request); err == nil {
 		t.Error("it took a write")
 	}
-	answer, err := eu.end.Request(t.Context(), fmt.Sprintf("kv.eu.%d", eu.System()), marshal(request))
+	answer, err := eu.end.Request(t.Context(), fmt.Sprintf("kv.eu.%d.-", eu.System()), marshal(request))
 	if err == nil && len(answer) == 0 {
 		t.Error("it took a request")
 	}

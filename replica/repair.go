@@ -21,8 +21,11 @@ func (r *Replica) receiveDelta(m transport.Message) {
 	if err == nil {
 		err = proto.Unmarshal(m.Data, &delta)
 	}
-	if err != nil || !namePattern.MatchString(delta.GetMember()) {
-		r.counters.malformed.Add(1)
+	if err == nil {
+		err = checkSender(delta.GetMember())
+	}
+	if err != nil {
+		r.refuse(m.Subject, fmt.Errorf("an event: %w", err))
 		return
 	}
 	if r.isForeign(delta.GetCluster()) || delta.GetMember() == r.options.Member {
@@ -30,8 +33,7 @@ func (r *Replica) receiveDelta(m transport.Message) {
 	}
 	d, err := decodeDelivered(shard, r.options.Shards, delta.GetEvent())
 	if err != nil {
-		r.counters.malformed.Add(1)
-		r.log.Warn("an event was refused", "member", delta.GetMember(), "error", err)
+		r.refuse(delta.GetMember(), fmt.Errorf("an event: %w", err))
 		return
 	}
 	if !r.shards[shard].is(joining, complete, founded) {
@@ -106,7 +108,7 @@ func (r *Replica) Ask(ctx context.Context, member string, q *pb.SyncRequest) (*p
 	if n == nil {
 		return nil, transport.ErrUnreachable
 	}
-	data, err := n.transport.Request(ctx, transport.Sync(member), marshal(q))
+	data, err := n.transport.Request(ctx, transport.Questions(member, transport.Trusted), marshal(q))
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/atolldb/atoll/crdt"
 	"github.com/atolldb/atoll/internal/hlc"
 	"github.com/atolldb/atoll/internal/membership"
+	"github.com/atolldb/atoll/internal/quiet"
 	"github.com/atolldb/atoll/internal/ring"
 	"github.com/atolldb/atoll/internal/store"
 	"github.com/atolldb/atoll/merkle"
@@ -71,6 +72,8 @@ type Replica struct {
 	placements  sync.Map // of *ring.Placement, by the hash of the ring
 	arranger    arranger
 	namesakes   namesakes
+	users       atomic.Pointer[users]
+	refusals    quiet.Notes // by peer
 	backups     backups
 
 	closing  sync.Once

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -37,7 +36,7 @@ func (r *Replica) Start(t transport.Transport) error {
 		return t.Subscribe(pattern, r.receiveDelta)
 	}}
 	n.requests = coverage{all: transport.AllRequests(r.options.Region), one: func(shard int) string {
-		return transport.Requests(r.options.Region, shard)
+		return transport.ShardRequests(r.options.Region, shard)
 	}, subscribe: func(pattern string) (transport.Subscription, error) {
 		return t.Serve(pattern, transport.OwnersGroup, r.serveRequest)
 	}}
@@ -52,7 +51,8 @@ func (r *Replica) Start(t transport.Transport) error {
 		add(t.Subscribe(transport.Gossip, r.receiveGossip)),
 		add(t.Subscribe(transport.Heartbeat, r.receiveHeartbeat)),
 		add(t.Serve(transport.AllFallbacks(r.options.Region), transport.OwnersGroup, r.serveFallback)),
-		add(t.Serve(transport.Info, transport.OwnersGroup, r.serveInfo)),
+		add(t.Serve(transport.Info(transport.Any), transport.OwnersGroup, r.serveInfo)),
+		add(t.Serve(transport.Questions(r.options.Member, transport.Any), "", r.serveQuestion)),
 		add(t.Serve(transport.Sync(r.options.Member), "", r.serveSync)),
 	)
 	if err != nil {
@@ -79,11 +79,11 @@ func (n *network) close() error {
 	return errors.Join(append(errs, n.deltas.close(), n.requests.close())...)
 }
 
-// shardOf returns the shard in the last token of a subject.
+// shardOf returns the shard in a subject that names one.
 func (r *Replica) shardOf(subject string) (int, error) {
-	shard, err := strconv.Atoi(subject[strings.LastIndexByte(subject, '.')+1:])
+	shard, err := strconv.Atoi(transport.ShardToken(subject))
 	if err != nil || shard < 0 || shard >= len(r.shards) {
-		return 0, fmt.Errorf("%w: subject %q; the cluster has shards 0 to %d", ErrWrongShard, subject, r.options.Shards-1)
+		return 0, fmt.Errorf("%w: subject %.64q; the cluster has shards 0 to %d", ErrWrongShard, subject, r.options.Shards-1)
 	}
 	return shard, nil
 }
@@ -98,24 +98,35 @@ func (r *Replica) serveFallback(ctx context.Context, m transport.Message) ([]byt
 
 // answer serves a request that came over the network.
 func (r *Replica) answer(ctx context.Context, m transport.Message, do func(context.Context, int, *pb.Request) (*pb.Answer, error)) ([]byte, error) {
-	shard, err := r.shardOf(m.Subject)
-	var request pb.Request
-	if err == nil {
-		if err = proto.Unmarshal(m.Data, &request); err != nil {
-			err = fmt.Errorf("%w: request: %w", crdt.ErrInvalid, err)
-		}
-	}
+	shard, request, err := r.admit(m)
 	var answer *pb.Answer
 	if err == nil {
 		// A write that was taken is answered, also when the member stops.
-		answer, err = do(context.WithoutCancel(ctx), shard, &request)
-	} else {
-		r.counters.malformed.Add(1)
+		answer, err = do(context.WithoutCancel(ctx), shard, request)
+	} else if !errors.Is(err, ErrUnavailable) {
+		r.refuse(transport.UserToken(m.Subject), fmt.Errorf("a request: %w", err))
 	}
 	if err != nil {
 		answer = &pb.Answer{Error: EncodeError(err), Member: r.options.Member}
 	}
 	return marshal(answer), nil
+}
+
+// admit reads a request that came over the network, if its user may have it
+// served.
+func (r *Replica) admit(m transport.Message) (shard int, request *pb.Request, err error) {
+	if shard, err = r.shardOf(m.Subject); err != nil {
+		return 0, nil, err
+	}
+	u, err := r.user(m.Subject)
+	if err != nil {
+		return 0, nil, err
+	}
+	request = &pb.Request{}
+	if err := proto.Unmarshal(m.Data, request); err != nil {
+		return 0, nil, fmt.Errorf("%w: request: %w", crdt.ErrInvalid, err)
+	}
+	return shard, request, permit(u, request)
 }
 
 // EncodeError names an error by a code that a client can match.
@@ -141,103 +152,147 @@ func EncodeError(err error) *pb.Error {
 		code = pb.Error_NOT_OWNER
 	case errors.Is(err, ErrNotEnough):
 		code = pb.Error_NOT_ENOUGH
+	case errors.Is(err, ErrForbidden):
+		code = pb.Error_FORBIDDEN
 	case errors.Is(err, ErrNotRemembered):
 		code = pb.Error_NOT_REMEMBERED
 	}
 	return &pb.Error{Code: code, Text: err.Error()}
 }
 
-func (r *Replica) serveInfo(context.Context, transport.Message) ([]byte, error) {
+func (r *Replica) serveInfo(_ context.Context, m transport.Message) ([]byte, error) {
+	if _, err := r.user(m.Subject); err != nil {
+		if !errors.Is(err, ErrUnavailable) {
+			r.refuse(transport.UserToken(m.Subject), err)
+		}
+		return marshal(&pb.ClusterInfo{Error: EncodeError(err)}), nil
+	}
 	return marshal(&pb.ClusterInfo{
 		Cluster: r.options.Cluster, Shards: uint32(r.options.Shards), Member: r.options.Member,
 		Region: r.options.Region, Version: r.options.Version, Regions: r.options.Regions(), Consistency: r.defaultLevel(),
 	}), nil
 }
 
-// serveSync answers another member.
+// serveSync answers another member of the cluster.
 func (r *Replica) serveSync(ctx context.Context, m transport.Message) ([]byte, error) {
 	var request pb.SyncRequest
-	answer := &pb.SyncAnswer{}
-	err := proto.Unmarshal(m.Data, &request)
-	if err != nil {
-		err = fmt.Errorf("%w: question: %w", crdt.ErrInvalid, err)
+	if err := proto.Unmarshal(m.Data, &request); err != nil {
+		return r.reply(m.Subject, nil, fmt.Errorf("%w: question: %w", crdt.ErrInvalid, err))
 	}
-	if err == nil && !isOpen(&request) && r.isForeign(request.GetCluster()) {
-		err = fmt.Errorf("%w: a question of a member of another cluster, or with another secret", crdt.ErrInvalid)
+	if r.isForeign(request.GetCluster()) {
+		return r.reply(m.Subject, nil, fmt.Errorf("%w: a question of a member of another cluster, or with another secret", crdt.ErrInvalid))
 	}
-	if err == nil {
-		switch what := request.GetWhat().(type) {
-		case *pb.SyncRequest_Fetch:
-			var fetched *pb.Fetched
-			fetched, err = r.serveFetch(what.Fetch)
-			answer.What = &pb.SyncAnswer_Fetched{Fetched: fetched}
-		case *pb.SyncRequest_Walk:
-			var walked *pb.Walked
-			walked, err = r.serveWalk(what.Walk)
-			answer.What = &pb.SyncAnswer_Walked{Walked: walked}
-		case *pb.SyncRequest_States:
-			answer.What = &pb.SyncAnswer_States{States: &pb.States{Shards: r.states()}}
-		case *pb.SyncRequest_Hear:
-			var heard *pb.Heard
-			heard, err = r.serveHear(ctx, what.Hear)
-			answer.What = &pb.SyncAnswer_Heard{Heard: heard}
-		case *pb.SyncRequest_Rings, *pb.SyncRequest_Settings:
-			if request.GetSettings() != nil {
-				err = r.Configure(ctx, request.GetSettings())
-			}
-			var rings *pb.Rings
-			if err == nil {
-				rings, err = r.Rings()
-			}
-			answer.What = &pb.SyncAnswer_Rings{Rings: rings}
-		case *pb.SyncRequest_Members, *pb.SyncRequest_Remove, *pb.SyncRequest_Decommission, *pb.SyncRequest_Enroll:
-			if record := request.GetEnroll(); record != nil {
-				err = r.Enroll(record)
-			}
-			if name := request.GetRemove(); name != "" {
-				err = r.Remove(ctx, name)
-			}
-			if name := request.GetDecommission(); name != "" {
-				err = r.Decommission(ctx, name)
-			}
-			var members *pb.Members
-			if err == nil {
-				members, err = r.Members()
-			}
-			answer.What = &pb.SyncAnswer_Members{Members: members}
-		case *pb.SyncRequest_Scrub:
-			if what.Scrub.GetStart() {
-				r.Scrub(what.Scrub.GetGiveUp())
-			}
-			answer.What = &pb.SyncAnswer_Scrub{Scrub: r.scrubState()}
-		case *pb.SyncRequest_Backup:
-			var page *pb.BackupPage
-			page, err = r.serveBackup(what.Backup)
-			answer.What = &pb.SyncAnswer_Backup{Backup: page}
-		case *pb.SyncRequest_Status:
-			answer.What = &pb.SyncAnswer_Status{Status: r.Status(what.Status.GetShards())}
-		default:
-			err = fmt.Errorf("%w: a question that this member does not know", crdt.ErrInvalid)
-		}
-	}
-	if err = unavailable(err); err != nil {
-		if !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrBehind) && !errors.Is(err, ErrPresent) && !errors.Is(err, ErrNotOwner) && !errors.Is(err, ErrBusy) {
-			r.counters.malformed.Add(1)
-		}
-		answer = &pb.SyncAnswer{Error: EncodeError(err)}
-	}
-	return marshal(answer), nil
+	answer, err := r.answerMember(ctx, &request)
+	return r.reply(m.Subject, answer, err)
 }
 
-// isOpen says whether a question is answered to everybody: what people ask, who
-// do not know the cluster's number.
-func isOpen(request *pb.SyncRequest) bool {
-	switch request.GetWhat().(type) {
-	case *pb.SyncRequest_Status, *pb.SyncRequest_Scrub, *pb.SyncRequest_Members, *pb.SyncRequest_Remove,
-		*pb.SyncRequest_Decommission, *pb.SyncRequest_Enroll, *pb.SyncRequest_Rings, *pb.SyncRequest_Settings, *pb.SyncRequest_Backup:
-		return true
+// answerMember answers what members ask each other.
+func (r *Replica) answerMember(ctx context.Context, q *pb.SyncRequest) (*pb.SyncAnswer, error) {
+	switch what := q.GetWhat().(type) {
+	case *pb.SyncRequest_Fetch:
+		fetched, err := r.serveFetch(what.Fetch)
+		return &pb.SyncAnswer{What: &pb.SyncAnswer_Fetched{Fetched: fetched}}, err
+	case *pb.SyncRequest_Walk:
+		walked, err := r.serveWalk(what.Walk)
+		return &pb.SyncAnswer{What: &pb.SyncAnswer_Walked{Walked: walked}}, err
+	case *pb.SyncRequest_States:
+		return &pb.SyncAnswer{What: &pb.SyncAnswer_States{States: &pb.States{Shards: r.states()}}}, nil
+	case *pb.SyncRequest_Hear:
+		heard, err := r.serveHear(ctx, what.Hear)
+		return &pb.SyncAnswer{What: &pb.SyncAnswer_Heard{Heard: heard}}, err
 	}
-	return false
+	return nil, fmt.Errorf("%w: a question that this member does not know", crdt.ErrInvalid)
+}
+
+// serveQuestion answers who looks after the cluster, or just at it.
+func (r *Replica) serveQuestion(ctx context.Context, m transport.Message) ([]byte, error) {
+	u, err := r.user(m.Subject)
+	var question pb.SyncRequest
+	if err == nil {
+		if err = proto.Unmarshal(m.Data, &question); err != nil {
+			err = fmt.Errorf("%w: question: %w", crdt.ErrInvalid, err)
+		}
+	}
+	if err == nil {
+		err = permitQuestion(u, &question)
+	}
+	var answer *pb.SyncAnswer
+	if err == nil {
+		answer, err = r.answerUser(ctx, &question)
+	}
+	return r.reply(transport.UserToken(m.Subject), answer, err)
+}
+
+// answerUser answers a question, or does what it asks for.
+func (r *Replica) answerUser(ctx context.Context, q *pb.SyncRequest) (*pb.SyncAnswer, error) {
+	switch what := q.GetWhat().(type) {
+	case *pb.SyncRequest_Status:
+		return &pb.SyncAnswer{What: &pb.SyncAnswer_Status{Status: r.Status(what.Status.GetShards())}}, nil
+	case *pb.SyncRequest_Members:
+		return r.membersAfter(nil)
+	case *pb.SyncRequest_Enroll:
+		return r.membersAfter(r.Enroll(what.Enroll))
+	case *pb.SyncRequest_Remove:
+		return r.membersAfter(r.Remove(ctx, what.Remove))
+	case *pb.SyncRequest_Decommission:
+		return r.membersAfter(r.Decommission(ctx, what.Decommission))
+	case *pb.SyncRequest_Rings:
+		return r.ringsAfter(nil)
+	case *pb.SyncRequest_Settings:
+		return r.ringsAfter(r.Configure(ctx, what.Settings))
+	case *pb.SyncRequest_Users:
+		return r.usersAfter(nil)
+	case *pb.SyncRequest_PutUser:
+		return r.usersAfter(r.PutUser(ctx, what.PutUser))
+	case *pb.SyncRequest_RemoveUser:
+		return r.usersAfter(r.RemoveUser(ctx, what.RemoveUser))
+	case *pb.SyncRequest_Scrub:
+		if what.Scrub.GetStart() {
+			r.Scrub(what.Scrub.GetGiveUp())
+		}
+		return &pb.SyncAnswer{What: &pb.SyncAnswer_Scrub{Scrub: r.scrubState()}}, nil
+	case *pb.SyncRequest_Backup:
+		page, err := r.serveBackup(what.Backup)
+		return &pb.SyncAnswer{What: &pb.SyncAnswer_Backup{Backup: page}}, err
+	}
+	return nil, fmt.Errorf("%w: a question that this member does not know", crdt.ErrInvalid)
+}
+
+// membersAfter, ringsAfter and usersAfter answer with what there is after a
+// change that went well.
+func (r *Replica) membersAfter(err error) (*pb.SyncAnswer, error) {
+	if err != nil {
+		return nil, err
+	}
+	members, err := r.Members()
+	return &pb.SyncAnswer{What: &pb.SyncAnswer_Members{Members: members}}, err
+}
+
+func (r *Replica) ringsAfter(err error) (*pb.SyncAnswer, error) {
+	if err != nil {
+		return nil, err
+	}
+	rings, err := r.Rings()
+	return &pb.SyncAnswer{What: &pb.SyncAnswer_Rings{Rings: rings}}, err
+}
+
+func (r *Replica) usersAfter(err error) (*pb.SyncAnswer, error) {
+	if err != nil {
+		return nil, err
+	}
+	users, err := r.Users()
+	return &pb.SyncAnswer{What: &pb.SyncAnswer_Users{Users: users}}, err
+}
+
+// reply encodes an answer, or why there is none, to a peer.
+func (r *Replica) reply(peer string, answer *pb.SyncAnswer, err error) ([]byte, error) {
+	if err = unavailable(err); err == nil {
+		return marshal(answer), nil
+	}
+	if errors.Is(err, crdt.ErrInvalid) || errors.Is(err, ErrWrongShard) || errors.Is(err, ErrForbidden) {
+		r.refuse(peer, fmt.Errorf("a question: %w", err))
+	}
+	return marshal(&pb.SyncAnswer{Error: EncodeError(err)}), nil
 }
 
 func (r *Replica) serveFetch(q *pb.Fetch) (*pb.Fetched, error) {

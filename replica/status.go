@@ -21,7 +21,7 @@ type counters struct {
 	divergences, repairErrors, unsent atomic.Uint64
 	damages, repairs, recounts        atomic.Uint64
 	actorsLost, malformed, namesakes  atomic.Uint64
-	foreign                           atomic.Uint64
+	foreign, forbidden                atomic.Uint64
 	// Operations with an id: asked for again, taken back, forgotten, and left
 	// counted twice.
 	operationsAgain, operationsCorrected, operationsForgotten, operationsTwice atomic.Uint64
@@ -37,8 +37,8 @@ func (r *Replica) Counters() map[string]uint64 {
 		"sync_bytes": c.syncBytes.Load(), "divergences": c.divergences.Load(), "repair_errors": c.repairErrors.Load(),
 		"messages_unsent": c.unsent.Load(), "actors_lost": c.actorsLost.Load(),
 		"messages_malformed": c.malformed.Load(), "namesakes": c.namesakes.Load(),
-		"messages_foreign": c.foreign.Load(),
-		"leaves_damaged":   c.damages.Load(), "leaves_repaired": c.repairs.Load(), "headers_recounted": c.recounts.Load(),
+		"messages_foreign": c.foreign.Load(), "messages_forbidden": c.forbidden.Load(),
+		"leaves_damaged": c.damages.Load(), "leaves_repaired": c.repairs.Load(), "headers_recounted": c.recounts.Load(),
 		"operations_again": c.operationsAgain.Load(), "operations_corrected": c.operationsCorrected.Load(),
 		"operations_forgotten": c.operationsForgotten.Load(), "operations_counted_twice": c.operationsTwice.Load(),
 	}

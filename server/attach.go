@@ -91,7 +91,7 @@ func (c Config) meet(ctx context.Context) (Config, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	said, err := conn.Request(ctx, transport.Info, nil)
+	said, err := conn.Request(ctx, transport.Info(transport.Trusted), nil)
 	if errors.Is(err, transport.ErrNoResponders) {
 		c.met = &meeting{}
 		return c, nil

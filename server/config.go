@@ -61,10 +61,21 @@ type Config struct {
 	// Shards is the number of shards of the cluster, fixed when its first
 	// member starts. Default 256.
 	Shards int `toml:"shards"`
-	// Secret keys the digests by which members compare their data. It must be
-	// the same in the whole cluster; without one, digests are keyed by the
-	// cluster's name alone.
+	// Secret keys the digests by which members compare their data, and all that
+	// members prove to each other who they are with. It must be the same in the
+	// whole cluster; without one, digests are keyed by the cluster's name alone.
 	Secret string `toml:"secret"`
+	// SecretFile is a file that holds it.
+	SecretFile string `toml:"secret_file"`
+	// TLSCA, TLSCert and TLSKey are files, in PEM: of the authority that vouches for
+	// members, of the member's certificate and its key. With them the member lets
+	// in those only who prove who they are; that takes a secret, too.
+	TLSCA   string `toml:"tls_ca"`
+	TLSCert string `toml:"tls_cert"`
+	TLSKey  string `toml:"tls_key"`
+	// Insecure lets a member without these listen beyond loopback: whoever reaches
+	// it there reads and writes everything.
+	Insecure bool `toml:"insecure"`
 	// Durability is "fsync", the default: a write is on disk before it is
 	// acknowledged; or "os": it is in the operating system's memory, and power
 	// loss may take it back.
@@ -260,7 +271,10 @@ func (c Config) withDefaults() (Config, error) {
 	if err := c.checkAttached(named); err != nil {
 		return c, err
 	}
-	return c, c.checkAddresses()
+	if err := c.checkAddresses(); err != nil {
+		return c, err
+	}
+	return c, c.checkLock()
 }
 
 // heartbeats returns what the configuration says of the detector of failures.

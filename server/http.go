@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/atolldb/atoll/internal/metrics"
+	"github.com/atolldb/atoll/internal/quiet"
 )
 
 const (
@@ -46,6 +47,10 @@ type door struct {
 	level    *slog.LevelVar // nil: not to be changed
 	member   atomic.Pointer[Server]
 	stopping atomic.Bool
+	token    string // without which nothing is answered; "": anybody may ask
+	denied   atomic.Uint64
+	refusals quiet.Notes // by host
+	log      *slog.Logger
 	places   chan struct{} // one for each request under way
 	ended    chan struct{} // closed when the server has ended
 }
@@ -66,7 +71,11 @@ func openDoor(c Config, log *slog.Logger) (*door, error) {
 	}
 	d := &door{
 		listener: listener, level: c.LogLevel,
-		places: make(chan struct{}, maxHTTPRequests), ended: make(chan struct{}),
+		places: make(chan struct{}, maxHTTPRequests), ended: make(chan struct{}), log: log,
+	}
+	accepting, err := c.lockHTTP(d, listener)
+	if err != nil {
+		return nil, errors.Join(err, listener.Close())
 	}
 	d.server = http.Server{
 		Handler: d.handler(c.Pprof), MaxHeaderBytes: maxHTTPHeader,
@@ -75,7 +84,7 @@ func openDoor(c Config, log *slog.Logger) (*door, error) {
 	}
 	go func() {
 		defer close(d.ended)
-		if err := d.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := d.server.Serve(accepting); !errors.Is(err, http.ErrServerClosed) {
 			log.Error("HTTP is served no more", "error", err)
 		}
 	}()
@@ -112,10 +121,11 @@ func (d *door) stops() {
 	}
 }
 
-// handler answers a bounded number of requests at once, and nothing that a
-// page of somebody else has a browser ask for, but for looks.
+// handler answers a bounded number of requests at once, of those who have the
+// token, and nothing that a page of somebody else has a browser ask for, but for
+// looks.
 func (d *door) handler(profiles bool) http.Handler {
-	return d.bounded(http.NewCrossOriginProtection().Handler(d.routes(profiles)))
+	return d.bounded(d.guarded(http.NewCrossOriginProtection().Handler(d.routes(profiles))))
 }
 
 func (d *door) routes(profiles bool) http.Handler {
@@ -261,7 +271,7 @@ func (s *Server) sample() metrics.Sample {
 		Store: metrics.Store{Failed: s.failed() != nil, Used: usage.Used, Free: usage.Free, Reserve: usage.Reserve},
 		Network: metrics.Network{
 			Connected: s.network.Connected(), Routes: s.network.Routes(), Regions: regions,
-			Refused: s.network.Refused(), Losses: s.losses.Load(),
+			Refused: s.network.Refused(), Denied: s.network.Denied() + s.door.denied.Load(), Losses: s.losses.Load(),
 		},
 	}
 }

@@ -70,7 +70,7 @@ func (c Config) discover(ctx context.Context) (Config, error) {
 	if len(asked) == 0 {
 		return c, nil
 	}
-	status, members, err := survey(ctx, asked)
+	status, members, err := c.survey(ctx, asked)
 	if err != nil {
 		return c, fmt.Errorf("%w: the member to join at %s does not say who else there is: %w", ErrConfig, asked[0], err)
 	}
@@ -86,10 +86,14 @@ func (c Config) discover(ctx context.Context) (Config, error) {
 }
 
 // survey asks the first member that answers for its cluster and its table.
-func survey(ctx context.Context, servers []string) (status *pb.Status, members []*pb.Member, err error) {
+func (c Config) survey(ctx context.Context, servers []string) (status *pb.Status, members []*pb.Member, err error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	conn, err := client.Connect(ctx, client.Options{Servers: servers, Name: "joining"})
+	options, err := c.asMember(servers)
+	if err != nil {
+		return nil, nil, err
+	}
+	conn, err := client.Connect(ctx, options)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -141,7 +145,11 @@ func (s *Server) introduce(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	conn, err := client.Connect(ctx, client.Options{Servers: s.config.asked, Name: "joining"})
+	options, err := s.config.asMember(s.config.asked)
+	if err != nil {
+		return err
+	}
+	conn, err := client.Connect(ctx, options)
 	if err != nil {
 		return err
 	}

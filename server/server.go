@@ -29,6 +29,7 @@ const Version = "0.1.0"
 // Server is a running member.
 type Server struct {
 	config  Config
+	log     *slog.Logger
 	disk    *badgerstore.Store
 	failed  func() error // why the disk refuses to work until the member is restarted
 	network *nats.Server
@@ -44,6 +45,10 @@ type Server struct {
 // are met in the background. The context bounds the start only. A nil logger
 // says nothing.
 func Start(ctx context.Context, c Config, log *slog.Logger) (*Server, error) {
+	c, err := c.resolveSecret()
+	if err != nil {
+		return nil, err
+	}
 	if _, err := c.withDefaults(); err != nil { // what is wrong without asking anybody
 		return nil, err
 	}
@@ -70,15 +75,15 @@ func Start(ctx context.Context, c Config, log *slog.Logger) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{config: c, door: door, closing: make(chan struct{})}
-	if err := s.start(ctx, log); err != nil {
+	s := &Server{config: c, door: door, log: log, closing: make(chan struct{})}
+	if err := s.start(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
 
-func (s *Server) start(ctx context.Context, log *slog.Logger) (err error) {
-	c := s.config
+func (s *Server) start(ctx context.Context) (err error) {
+	c, log := s.config, s.log
 	if err := c.prepareData(); err != nil {
 		return err
 	}
@@ -119,6 +124,9 @@ func (s *Server) start(ctx context.Context, log *slog.Logger) (err error) {
 	} else {
 		options := c.with(table).network() // who was named may be gone since
 		options.Logger, options.Lost = log, lost
+		if options.Lock, err = c.lock(engine); err != nil {
+			return err
+		}
 		s.network, err = nats.Start(ctx, options)
 		err = advised(err)
 	}
@@ -133,6 +141,7 @@ func (s *Server) start(ctx context.Context, log *slog.Logger) (err error) {
 	}
 	if s.network.Embedded() {
 		s.tasks.Go(s.watchLinks)
+		s.tasks.Go(s.watchUsers)
 	}
 	s.door.serves(s)
 	return nil
@@ -248,7 +257,7 @@ func (s *Server) forward(ctx context.Context, shard int, request *pb.Request) (*
 	}
 	for _, region := range slices.Concat([]string{s.config.Region}, s.regions()) {
 		var reply []byte
-		reply, err = s.network.Request(ctx, transport.Requests(region, shard), data)
+		reply, err = s.network.Request(ctx, transport.Requests(region, shard, transport.Trusted), data)
 		if errors.Is(err, transport.ErrNoResponders) {
 			continue
 		}

@@ -115,7 +115,7 @@ func TestFailedStart(t *testing.T) {
 		"client port taken":  {t.Context(), func(c *server.Config) { c.Listen.Client = taken.Addr().String() }, nil, "already in use"},
 		"route port taken":   {t.Context(), func(c *server.Config) { c.Listen.Route = taken.Addr().String() }, nil, "already in use"},
 		"gateway port taken": {t.Context(), func(c *server.Config) { c.Listen.Gateway = taken.Addr().String() }, nil, "already in use"},
-		"strange address":    {t.Context(), func(c *server.Config) { c.Listen.Client = "192.0.2.1:0" }, nil, "an address of this machine"},
+		"strange address":    {t.Context(), func(c *server.Config) { c.Listen.Client, c.Insecure = "192.0.2.1:0", true }, nil, "an address of this machine"},
 		"another cluster":    {t.Context(), func(c *server.Config) { c.Cluster = "other" }, replica.ErrForeign, "atoll, not other"},
 		"other shards":       {t.Context(), func(c *server.Config) { c.Shards = 8 }, replica.ErrForeign, "16 shards, not 8"},
 		"given up":           {ended, func(*server.Config) {}, context.Canceled, ""},
@@ -248,7 +248,7 @@ func servedBy(t *testing.T, conn transport.Transport, region, key string) string
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	reply, err := conn.Request(ctx, transport.Requests(region, ring.Shard(key, 16)), request)
+	reply, err := conn.Request(ctx, transport.Requests(region, ring.Shard(key, 16), transport.Trusted), request)
 	var answer pb.Answer
 	if err == nil {
 		err = proto.Unmarshal(reply, &answer)

@@ -17,33 +17,75 @@ const (
 	Gossip = "gossip"
 	// Heartbeat carries that members are there, and whom they miss.
 	Heartbeat = "heartbeat"
-	// Info is answered by any member, of the requester's region if there is
-	// one: what the cluster is, and which regions it has.
-	Info = "info"
 	// OwnersGroup is the group in which the owners of a shard in one region
 	// serve requests.
 	OwnersGroup = "owners"
+)
+
+// The subjects of what users ask for end with the user's name: so a permission
+// to publish there says who asks, and the network keeps to it.
+const (
+	// Trusted stands there for who may do everything: members, and everybody in
+	// a cluster without users. No user is called so.
+	Trusted = "-"
+	// Any is in a pattern what matches every name and every shard.
+	Any = "*"
 )
 
 // Delta returns the subject on which events of the shard are broadcast.
 func Delta(shard int) string { return "delta." + strconv.Itoa(shard) }
 
 // Requests returns the subject on which a region's owners of the shard serve
-// requests. Each region has its own: where regions share a subject, both may
-// serve one request while they are linking up, and count it twice.
-func Requests(region string, shard int) string { return "kv." + region + "." + strconv.Itoa(shard) }
+// requests of a user. Each region has its own: where regions share a subject,
+// both may serve one request while they are linking up, and count it twice.
+func Requests(region string, shard int, user string) string {
+	return "kv." + region + "." + strconv.Itoa(shard) + "." + user
+}
+
+// ShardRequests matches the request subject of every user of a shard.
+func ShardRequests(region string, shard int) string { return Requests(region, shard, Any) }
 
 // AllRequests matches the request subject of every shard in a region.
-func AllRequests(region string) string { return "kv." + region + ".*" }
+func AllRequests(region string) string { return "kv." + region + ".*.*" }
 
-// Fallback returns the subject on which any member of a region takes writes to a
-// shard of which no owner can be reached.
-func Fallback(region string, shard int) string {
-	return "fallback." + region + "." + strconv.Itoa(shard)
+// Fallback returns the subject on which any member of a region takes writes of a
+// user to a shard of which no owner can be reached.
+func Fallback(region string, shard int, user string) string {
+	return "fallback." + region + "." + strconv.Itoa(shard) + "." + user
 }
 
 // AllFallbacks matches the fallback subject of every shard in a region.
-func AllFallbacks(region string) string { return "fallback." + region + ".*" }
+func AllFallbacks(region string) string { return "fallback." + region + ".*.*" }
+
+// Info returns the subject that any member answers, of the requester's region if
+// there is one: what the cluster is, and which regions it has.
+func Info(user string) string { return "info." + user }
+
+// Questions returns the subject on which a member answers those who look after
+// the cluster: the table of members, status, settings, backups.
+func Questions(member, user string) string { return "ask." + member + "." + user }
+
+// OfUsers returns patterns of all subjects to which a user sends requests, or
+// Any user.
+func OfUsers(user string) []string {
+	return []string{"kv.*.*." + user, "fallback.*.*." + user, Info(user), Questions(Any, user)}
+}
+
+// ShardToken returns the token of the shard in the subject of a delta, a request
+// or a fallback; "" if there is none.
+func ShardToken(subject string) string {
+	tokens := strings.Split(subject, ".")
+	switch {
+	case len(tokens) == 2 && tokens[0] == "delta":
+		return tokens[1]
+	case len(tokens) == 4:
+		return tokens[2]
+	}
+	return ""
+}
+
+// UserToken returns the token of the user in a subject of what users ask for.
+func UserToken(subject string) string { return subject[strings.LastIndexByte(subject, '.')+1:] }
 
 // Sync returns the subject on which a member serves other members: fetches,
 // walks, summaries.

@@ -10,7 +10,7 @@ import (
 
 func TestSubjectsOfACluster(t *testing.T) {
 	for _, subject := range []string{
-		transport.Delta(0), transport.Requests("eu", 255), transport.Sync("eu-1"), transport.Gossip, transport.Info,
+		transport.Delta(0), transport.Requests("eu", 255, "web"), transport.Sync("eu-1"), transport.Gossip, transport.Info("web"), transport.Questions("eu-1", "web"),
 	} {
 		if err := transport.CheckSubject(subject); err != nil {
 			t.Errorf("CheckSubject(%q): %v", subject, err)
@@ -18,7 +18,7 @@ func TestSubjectsOfACluster(t *testing.T) {
 	}
 	for _, pair := range [][2]string{
 		{transport.AllDeltas, transport.Delta(12)},
-		{transport.AllRequests("eu"), transport.Requests("eu", 7)},
+		{transport.AllRequests("eu"), transport.Requests("eu", 7, transport.Trusted)},
 	} {
 		if !transport.Match(pair[0], pair[1]) {
 			t.Errorf("%q does not match %q", pair[0], pair[1])

@@ -81,7 +81,7 @@ func member(t *testing.T, answer func(ctx context.Context) ([]byte, error)) (add
 	}
 	t.Cleanup(func() { s.Close() })
 	for subject, handle := range map[string]transport.Handler{
-		transport.Info: func(context.Context, transport.Message) ([]byte, error) {
+		transport.Info(transport.Any): func(context.Context, transport.Message) ([]byte, error) {
 			return proto.Marshal(&pb.ClusterInfo{Shards: 8, Member: "member", Region: "eu"})
 		},
 		transport.AllRequests("eu"): func(ctx context.Context, _ transport.Message) ([]byte, error) { return answer(ctx) },

@@ -37,6 +37,10 @@ const description = `A member keeps all data of its region under --data and serv
    [regions]                            # gateways of the others
    us = ["10.1.0.1:7222"]
 
+A member that others than this machine can reach takes --tls-ca, --tls-cert,
+--tls-key and --secret-file; crdtctl certs makes them. Then members, users and
+whoever asks by HTTP prove who they are; see crdtctl user --help.
+
 With --http there are /metrics for Prometheus, /healthz, /readyz, /loglevel
 (PUT debug, info, warn or error there), and with --pprof /debug/pprof/.
 
@@ -73,7 +77,12 @@ func app() *cli.App {
 			&cli.StringFlag{Name: "nats-cert", Usage: "show them the certificate in `FILE`"},
 			&cli.StringFlag{Name: "nats-key", Usage: "whose key is in `FILE`"},
 			&cli.IntFlag{Name: "shards", Usage: "number of shards of the cluster, fixed at its creation", DefaultText: "256"},
-			&cli.StringFlag{Name: "secret", Usage: "`SECRET` that keys the digests, the same in the whole cluster", EnvVars: []string{"ATOLL_SECRET"}},
+			&cli.StringFlag{Name: "secret", Usage: "`SECRET` of the cluster, the same in all members", EnvVars: []string{"ATOLL_SECRET"}},
+			&cli.StringFlag{Name: "secret-file", Usage: "read the secret from `FILE`"},
+			&cli.StringFlag{Name: "tls-ca", Usage: "let in only who proves who it is; members, by certificates of the authority in `FILE`"},
+			&cli.StringFlag{Name: "tls-cert", Usage: "this member's certificate is in `FILE`"},
+			&cli.StringFlag{Name: "tls-key", Usage: "whose key is in `FILE`"},
+			&cli.BoolFlag{Name: "insecure", Usage: "listen beyond loopback without that: everybody is let in"},
 			&cli.StringFlag{Name: "durability", Usage: "fsync: acknowledged writes are on disk; os: power loss may take them back (default: fsync)"},
 			&cli.IntFlag{Name: "log-limit", Usage: "keep `N` events of each writer and shard for peers that were away", DefaultText: "1024"},
 			&cli.DurationFlag{Name: scrubInterval, Usage: "compare all that is stored with its digests every `TIME`, such as 90m, 0: never", DefaultText: "24h"},
@@ -82,7 +91,7 @@ func app() *cli.App {
 			&cli.DurationFlag{Name: heartbeat, Usage: "say every `TIME` that the member is there, the same in the whole cluster", DefaultText: "250ms"},
 			&cli.Float64Flag{Name: "phi", Usage: "suspect a member when its silence has a chance of 1 in 10^`N`, by the rhythm that it had", DefaultText: "8"},
 			&cli.DurationFlag{Name: downAfter, Usage: "a majority finds a member down that was silent for `TIME`", DefaultText: "3s"},
-			&cli.StringFlag{Name: "http", Usage: "serve metrics and health to who runs the member, unprotected, on `HOST:PORT` (default: nowhere)"},
+			&cli.StringFlag{Name: "http", Usage: "serve metrics and health to who runs the member on `HOST:PORT` (default: nowhere)"},
 			&cli.BoolFlag{Name: "pprof", Usage: "serve profiles of the process there, too"},
 			&cli.DurationFlag{Name: clockOffset, Hidden: true}, // for tests of a wrong clock
 			&cli.StringFlag{Name: "log-level", Value: "info", Usage: "debug, info, warn or error"},
@@ -150,7 +159,8 @@ func configOf(c *cli.Context) (server.Config, error) {
 	for name, field := range map[string]*string{
 		"data": &config.Data, "zone": &config.Zone, "region": &config.Region, "name": &config.Name, "cluster": &config.Cluster,
 		"listen": &config.Listen.Client, "listen-route": &config.Listen.Route, "listen-gateway": &config.Listen.Gateway, "http": &config.Listen.HTTP,
-		"gateway-advertise": &config.GatewayAdvertise, "secret": &config.Secret, "durability": &config.Durability,
+		"gateway-advertise": &config.GatewayAdvertise, "secret": &config.Secret, "secret-file": &config.SecretFile, "durability": &config.Durability,
+		"tls-ca": &config.TLSCA, "tls-cert": &config.TLSCert, "tls-key": &config.TLSKey,
 		"nats-creds": &config.NATSCredentials, "nats-nkey": &config.NATSNkey,
 		"nats-ca": &config.NATSCA, "nats-cert": &config.NATSCert, "nats-key": &config.NATSKey,
 	} {
@@ -183,8 +193,10 @@ func configOf(c *cli.Context) (server.Config, error) {
 			*field = c.StringSlice(name)
 		}
 	}
-	if c.IsSet("pprof") {
-		config.Pprof = c.Bool("pprof")
+	for name, field := range map[string]*bool{"pprof": &config.Pprof, "insecure": &config.Insecure} {
+		if c.IsSet(name) {
+			*field = c.Bool(name)
+		}
 	}
 	if c.IsSet("phi") {
 		config.Phi = c.Float64("phi")

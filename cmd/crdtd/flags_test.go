@@ -43,6 +43,7 @@ var everything = server.Config{
 	Shards: 9, Secret: "s", Durability: "os", LogLimit: 10, GatewayAdvertise: "127.0.0.1:11",
 	ScrubInterval: 90 * time.Minute, ScrubRate: 12, Heartbeat: 13 * time.Millisecond, Phi: 14.5, DownAfter: 15 * time.Second,
 	NATS: []string{"127.0.0.1:16", "127.0.0.1:17"}, NATSCredentials: "18", NATSNkey: "19", NATSCA: "20", NATSCert: "21", NATSKey: "22",
+	SecretFile: "23", TLSCA: "24", TLSCert: "25", TLSKey: "26", Insecure: true,
 }
 
 func TestFlags(t *testing.T) {
@@ -57,6 +58,7 @@ func TestFlags(t *testing.T) {
 		"--scrub-interval", "1h30m", "--scrub-rate", "12", "--heartbeat", "13ms", "--phi", "14.5", "--down-after", "15s",
 		"--nats", "127.0.0.1:16", "--nats", "127.0.0.1:17",
 		"--nats-creds", "18", "--nats-nkey", "19", "--nats-ca", "20", "--nats-cert", "21", "--nats-key", "22",
+		"--secret-file", "23", "--tls-ca", "24", "--tls-cert", "25", "--tls-key", "26", "--insecure",
 	), everything)
 	want(t, configFrom(t, "--clock-offset", "-1h"), server.Config{ClockOffset: -time.Hour})
 	want(t, configFrom(t, "--scrub-interval", "0s"), server.Config{ScrubInterval: -1}) // never
@@ -72,6 +74,11 @@ data = "d"
 join = ["127.0.0.1:4", "127.0.0.1:5"]
 shards = 9
 secret = "s"
+secret_file = "23"
+tls_ca = "24"
+tls_cert = "25"
+tls_key = "26"
+insecure = true
 durability = "os"
 log_limit = 10
 scrub_interval = "1h30m"

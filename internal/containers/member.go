@@ -45,7 +45,7 @@ func (m *Member) Start(ctx context.Context) error {
 		"--network", c.network(m.Region), "--network-alias", inside(m.Name), "--publish", m.Client + ":4222",
 		"--volume", m.container + ":/var/lib/atoll", m.Image,
 		"--region", m.Region, "--name", m.Name, "--data", "/var/lib/atoll",
-		"--listen", "0.0.0.0:4222", "--listen-route", "0.0.0.0:6222", "--listen-gateway", "0.0.0.0:7222",
+		"--insecure", "--listen", "0.0.0.0:4222", "--listen-route", "0.0.0.0:6222", "--listen-gateway", "0.0.0.0:7222",
 		"--gateway-advertise", m.Name + ":7222",
 	}
 	for _, o := range c.Members {

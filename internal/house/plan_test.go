@@ -76,13 +76,13 @@ func atoll() plan {
 			"crdt", "crdt/crdttest", "merkle", "internal/hlc", "internal/ring",
 		}},
 		{"wire, protocols and contracts, without IO", true, []string{
-			"proto", "antientropy", "internal/membership", "transport", "internal/store", "internal/backup",
+			"proto", "antientropy", "internal/membership", "transport", "internal/store", "internal/backup", "internal/quiet",
 		}},
 		{"the engine", false, []string{"replica"}},
 		{"adapters, and the suites that they pass", false, []string{
 			"internal/store/badgerstore", "internal/store/faultstore", "internal/store/memstore", "internal/store/storetest",
 			"transport/nats", "transport/memnet", "transport/transporttest",
-			"internal/traffic",
+			"internal/traffic", "internal/keys",
 		}},
 		// internal/resp and internal/dashboard are yet to be built.
 		{"faces", false, []string{"client", "internal/resp", "internal/dashboard", "internal/metrics"}},
@@ -142,6 +142,8 @@ func atoll() plan {
 	p.libraries = []library{
 		{"github.com/dgraph-io/badger/v4/...", []string{"internal/store/badgerstore/..."},
 			"the store on disk; through one door, so that it can be replaced"},
+		{"github.com/nats-io/nkeys/...", []string{"transport/nats/...", "internal/keys/..."},
+			"keys to log in at NATS with; who checks them, and who makes them"},
 		{"github.com/nats-io/...", []string{"transport/nats/..."},
 			"the network; through one door, so that tests can do without"},
 		{"github.com/minio/highwayhash/...", []string{"merkle/...", "internal/ring/...", "crdt/..."},

@@ -30,4 +30,6 @@ type Network struct {
 	// Refused counts requests that were refused because too many were under
 	// way, and Losses how often messages may have been lost on the way in.
 	Refused, Losses uint64
+	// Denied counts who was not let in, or did what it may not do.
+	Denied uint64
 }

@@ -92,10 +92,10 @@ func (m *member) arrived(message transport.Message, asked *pb.Request) *request 
 	}
 	for shard := range w.schedule.Shards {
 		switch message.Subject {
-		case transport.Fallback(m.Region, shard):
+		case transport.Fallback(m.Region, shard, transport.Trusted):
 			r.hinted = true
 			r.shard = shard
-		case transport.Requests(m.Region, shard):
+		case transport.Requests(m.Region, shard, transport.Trusted):
 			r.shard = shard
 		}
 	}

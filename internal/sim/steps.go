@@ -134,10 +134,10 @@ func (w *world) ask(region string, s Step) {
 		defer cancel()
 		returned := w.called(request)
 		// Whatever comes of it, the server's side of it is known: see watched.
-		answer, err := client.Request(ctx, transport.Requests(region, s.Shard), data)
+		answer, err := client.Request(ctx, transport.Requests(region, s.Shard, transport.Trusted), data)
 		returned(answer, err)
 		if errors.Is(err, transport.ErrNoResponders) && s.Level == pb.Consistency_ONE {
-			answer, err = client.Request(ctx, transport.Fallback(region, s.Shard), data)
+			answer, err = client.Request(ctx, transport.Fallback(region, s.Shard, transport.Trusted), data)
 		}
 		var a pb.Answer
 		if err != nil || s.N == 0 || proto.Unmarshal(answer, &a) != nil || a.Error != nil {

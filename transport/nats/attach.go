@@ -64,11 +64,11 @@ func Attach(ctx context.Context, o AttachOptions) (*Server, error) {
 			<-done
 			_ = c.Close()
 		}()
-		return nil, fmt.Errorf("nats: connect to %s: %w", o.servers(), ctx.Err())
+		return nil, fmt.Errorf("nats: connect to %s: %w", hosts(o.Servers), ctx.Err())
 	}
 	if err != nil {
 		_ = c.Close()
-		return nil, fmt.Errorf("nats: connect to %s: %w: %w", o.servers(), ErrRefused, err)
+		return nil, fmt.Errorf("nats: connect to %s: %w: %w", hosts(o.Servers), ErrRefused, err)
 	}
 	return &Server{Conn: c}, nil
 }
@@ -209,10 +209,10 @@ func serverURL(text string) (*url.URL, error) {
 	return u, err
 }
 
-// servers lists the servers without passwords.
-func (o AttachOptions) servers() string {
+// hosts lists servers without passwords.
+func hosts(urls []string) string {
 	var hosts []string
-	for _, text := range o.Servers {
+	for _, text := range urls {
 		if u, err := serverURL(text); err == nil {
 			hosts = append(hosts, u.Host)
 		}

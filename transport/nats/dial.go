@@ -2,10 +2,10 @@ package nats
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"strings"
 	"time"
 
@@ -24,16 +24,47 @@ const (
 type DialOptions struct {
 	// Name tells the connection apart in tools; "client" if empty.
 	Name string
+	// User is who asks, if there are users: answers come on subjects of its own.
+	User string
+	// Login, TLS and Credentials, a file as in AttachOptions, are how to log in,
+	// where that is asked for.
+	Login       *Login
+	TLS         *tls.Config
+	Credentials string
 	// MaxInFlight, Logger and Lost are as in Options.
 	MaxInFlight int
 	Logger      *slog.Logger
 	Lost        func(reason string)
 }
 
+// options returns what the client library is told, after it has read what it
+// would read when it connects.
+func (o DialOptions) options() ([]natsgo.Option, error) {
+	var options []natsgo.Option
+	if o.User != "" {
+		options = append(options, natsgo.CustomInboxPrefix(inbox(o.User)))
+	}
+	if o.Login != nil {
+		options = append(options, o.Login.option())
+	}
+	if o.TLS != nil {
+		options = append(options, natsgo.Secure(o.TLS))
+	}
+	if o.Credentials != "" {
+		option := natsgo.UserCredentials(o.Credentials)
+		if err := tryOption(option); err != nil {
+			return nil, fmt.Errorf("nats: the credentials in %s cannot be used: %s", o.Credentials, strings.TrimPrefix(err.Error(), "nats: "))
+		}
+		options = append(options, option)
+	}
+	return options, nil
+}
+
 // Dial connects to the first server that answers, in the order given, and to
 // another one when that is gone. A URL is host:port or nats://host:port. With
 // no server in reach it fails with transport.ErrUnreachable, after 5 s, shared
-// among the servers, or when the context ends.
+// among the servers, or when the context ends; with ErrRefused, if one is there
+// that does not let it in.
 func Dial(ctx context.Context, urls []string, o DialOptions) (*Conn, error) {
 	if err := checkURLs(urls); err != nil {
 		return nil, err
@@ -46,6 +77,10 @@ func Dial(ctx context.Context, urls []string, o DialOptions) (*Conn, error) {
 	}
 	defaults := Options{MaxInFlight: o.MaxInFlight, Logger: o.Logger, Lost: o.Lost}.withDefaults()
 
+	options, err := o.options()
+	if err != nil {
+		return nil, err
+	}
 	timeout := dialTimeout
 	if deadline, ok := ctx.Deadline(); ok {
 		timeout = min(timeout, time.Until(deadline))
@@ -60,22 +95,40 @@ func Dial(ctx context.Context, urls []string, o DialOptions) (*Conn, error) {
 	done := make(chan error, 1)
 	go func() {
 		done <- c.connect(strings.Join(urls, ","), uses{events: true, requests: true},
-			natsgo.DontRandomize(), natsgo.Timeout(timeout), natsgo.ReconnectWait(remoteReconnectWait))
+			append(options, natsgo.DontRandomize(), natsgo.Timeout(timeout), natsgo.ReconnectWait(remoteReconnectWait))...)
 	}()
 	select {
 	case err := <-done:
-		if err != nil {
-			return nil, fmt.Errorf("nats: %w: %s: %w", transport.ErrUnreachable, strings.Join(urls, ", "), err)
+		switch {
+		case err == nil:
+			return c, nil
+		case refusal(err) != "":
+			return nil, fmt.Errorf("nats: %s: %w: %s", hosts(urls), ErrRefused, refusal(err))
 		}
-		return c, nil
+		return nil, fmt.Errorf("nats: %w: %s: %w", transport.ErrUnreachable, hosts(urls), err)
 	case <-ctx.Done():
 		go func() { // connect ends by its timeout
 			if <-done == nil {
 				_ = c.Close()
 			}
 		}()
-		return nil, fmt.Errorf("nats: connect to %s: %w", strings.Join(urls, ", "), ctx.Err())
+		return nil, fmt.Errorf("nats: connect to %s: %w", hosts(urls), ctx.Err())
 	}
+}
+
+// refusal says of an error of connecting why a server that was met did not let
+// this end in, or was not the one it should be; "" of other errors.
+func refusal(err error) string {
+	var certificate *tls.CertificateVerificationError
+	switch {
+	case errors.As(err, &certificate):
+		return "is not vouched for by an authority that this end knows: " + certificate.Err.Error()
+	case errors.Is(err, natsgo.ErrSecureConnWanted):
+		return "does not speak TLS"
+	case errors.Is(err, natsgo.ErrAuthorization):
+		return "does not know who logs in, or not by this key"
+	}
+	return ""
 }
 
 func checkURLs(urls []string) error {
@@ -83,15 +136,7 @@ func checkURLs(urls []string) error {
 		return errors.New("nats: no server to connect to: give at least one host:port")
 	}
 	for _, text := range urls {
-		address := text
-		if strings.Contains(text, "://") {
-			u, err := url.Parse(text)
-			if err != nil || u.Scheme != "nats" || u.Path != "" {
-				return fmt.Errorf("nats: server %q is not host:port or nats://host:port", text)
-			}
-			address = u.Host
-		}
-		if _, _, err := splitAddress("server", address, 1); err != nil {
+		if _, err := serverURL(text); err != nil {
 			return err
 		}
 	}

@@ -33,7 +33,7 @@ func Example() {
 		return
 	}
 	defer client.Close()
-	answer, err := client.Request(ctx, transport.Requests("eu", 7), []byte("visits"))
+	answer, err := client.Request(ctx, transport.Requests("eu", 7, transport.Trusted), []byte("visits"))
 	fmt.Println(string(answer), err)
-	// Output: kv.eu.7 has visits <nil>
+	// Output: kv.eu.7.- has visits <nil>
 }

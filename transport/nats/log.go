@@ -4,61 +4,61 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"sync"
+	"regexp"
+	"slices"
+	"strings"
+	"sync/atomic"
 	"time"
-)
 
-// How often a server may complain in the same words, and how many different
-// words are remembered for that.
-const (
-	complaintPause = time.Minute
-	maxComplaints  = 256
+	"github.com/atolldb/atoll/internal/quiet"
 )
 
 // serverLog passes a nats-server's log on to slog. A server that cannot start
 // says why only here, as a fatal message; the first one is kept. What it says
 // again and again, such as of a region that is away, is passed on once a minute.
 type serverLog struct {
-	log   *slog.Logger
-	fatal chan string // of capacity 1
-	now   func() time.Time
+	log    *slog.Logger
+	denied atomic.Uint64 // what peers were refused
+	fatal  chan string   // of capacity 1
+	now    func() time.Time
 
-	mu         sync.Mutex
-	complaints map[string]*complaint
-}
-
-// complaint is when a text was passed on, and how often it came since.
-type complaint struct {
-	last     time.Time
-	repeated int
+	complaints quiet.Notes
 }
 
 func newServerLog(log *slog.Logger) *serverLog {
-	return &serverLog{log: log, fatal: make(chan string, 1), now: time.Now, complaints: map[string]*complaint{}}
+	return &serverLog{log: log, fatal: make(chan string, 1), now: time.Now}
 }
 
-// complain passes a warning on, unless it did so less than a minute ago.
+// peerText is what a server says of a connection: whose it is, its number, and
+// what happened.
+var peerText = regexp.MustCompile(`(?s)^(.+):\d+ - [crgl]id:\d+ - (.*)$`)
+
+// denials are parts of what a server says of a peer that it does not let in, or
+// that does what it may not do. It tells so in no other way.
+var denials = []string{"authentication error", "Violation", "handshake error", "aximum payload", "parser ERROR", "ejecting", "Failing connection"}
+
+// denial returns the host of a peer that was refused something, and what.
+func denial(text string) (host, what string, is bool) {
+	parts := peerText.FindStringSubmatch(text)
+	if parts == nil || !slices.ContainsFunc(denials, func(d string) bool { return strings.Contains(parts[2], d) }) {
+		return "", "", false
+	}
+	return parts[1], parts[2], true
+}
+
+// complain passes a warning on, unless it did so less than a minute ago: of a
+// refused peer any warning, of others one in the same words.
 func (l *serverLog) complain(format string, values []any) {
 	text, now := fmt.Sprintf(format, values...), l.now()
-	l.mu.Lock()
-	c := l.complaints[text]
-	if c != nil && now.Sub(c.last) < complaintPause {
-		c.repeated++
-		l.mu.Unlock()
-		return
+	about := text
+	if host, what, is := denial(text); is {
+		l.denied.Add(1)
+		about, text = host, fmt.Sprintf("refused what comes from %s: %s", host, what)
 	}
-	repeated := 0
-	if c != nil {
-		repeated = c.repeated
-	}
-	if len(l.complaints) >= maxComplaints {
-		clear(l.complaints)
-	}
-	l.complaints[text] = &complaint{last: now}
-	l.mu.Unlock()
-	if repeated > 0 {
+	switch repeated, due := l.complaints.Due(about, now); {
+	case due && repeated > 0:
 		l.log.Warn(text, "repeated", repeated)
-	} else {
+	case due:
 		l.log.Warn(text)
 	}
 }

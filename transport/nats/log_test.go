@@ -28,10 +28,27 @@ func TestComplaintsOnceAMinute(t *testing.T) {
 			t.Errorf("%q is there %d times, want %d:\n%s", text, n, want, out.String())
 		}
 	}
-	for i := range 2 * maxComplaints {
-		l.Warnf("text %d", i)
+}
+
+// Whoever tries again and again, by ever new connections, is told of once a
+// minute, and counted each time.
+func TestDenialsOnceAMinute(t *testing.T) {
+	var out strings.Builder
+	l := newServerLog(slog.New(slog.NewTextHandler(&out, nil)))
+	now := time.Unix(0, 0)
+	l.now = func() time.Time { return now }
+	for i := range 100 {
+		l.Errorf("10.0.0.9:%d - cid:%d - authentication error - User \"x\"", 40000+i, i)
+		l.Errorf("10.0.0.9:%d - rid:%d - TLS route handshake error: EOF", 50000+i, i)
+		l.Errorf("[::1]:%d - gid:%d - authentication error", 40000+i, i)
+		l.Errorf("10.0.0.9:%d - cid:%d - Slow Consumer", 40000, 1)
 	}
-	if n := len(l.complaints); n > maxComplaints {
-		t.Errorf("it remembers %d texts", n)
+	if n := l.denied.Load(); n != 300 {
+		t.Errorf("%d denials are counted, want 300", n)
+	}
+	for text, want := range map[string]int{"comes from 10.0.0.9: authentication error": 1, "comes from [::1]": 1, "route handshake": 0, "Slow": 1} {
+		if n := strings.Count(out.String(), text); n != want {
+			t.Errorf("%q is there %d times, want %d:\n%s", text, n, want, out.String())
+		}
 	}
 }

@@ -51,7 +51,7 @@ func TestServedOnceWhileRegionsLinkUp(t *testing.T) {
 			defer client.Close()
 			for ctx.Err() == nil {
 				text := strconv.FormatInt(requests.Add(1), 10)
-				if _, err := client.Request(ctx, transport.Requests("eu", 1), []byte(text)); err == nil {
+				if _, err := client.Request(ctx, transport.Requests("eu", 1, transport.Trusted), []byte(text)); err == nil {
 					answers.Add(1)
 				}
 			}

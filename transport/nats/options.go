@@ -39,6 +39,9 @@ type Options struct {
 	// forgotten when it is away. An entry for the own region is ignored.
 	Gateways map[string][]string
 
+	// Lock says who is let in; nil: everybody is.
+	Lock *Lock
+
 	// MaxInFlight is the number of requests handled at once, beyond which
 	// requesters get ErrBusy; 1024 if 0.
 	MaxInFlight int
@@ -115,6 +118,11 @@ func (o Options) validate() error {
 			if _, _, err := splitAddress("Gateways", address, 1); err != nil {
 				return err
 			}
+		}
+	}
+	if o.Lock != nil {
+		if err := o.Lock.validate(); err != nil {
+			return err
 		}
 	}
 	if o.MaxInFlight < 0 {

@@ -31,6 +31,8 @@ const (
 type Server struct {
 	*Conn
 	server *server.Server // nil: it is somebody else's
+	guard  *guard         // nil: everybody is let in
+	log    *serverLog
 }
 
 // Addresses are where a server listens, as host:port.
@@ -58,18 +60,20 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if o.SolicitDelay > 0 {
 		server.SetGatewaysSolicitDelay(o.SolicitDelay)
 	}
-	embedded, err := startServer(ctx, o)
-	if err != nil {
+	s := &Server{
+		Conn: newConn(o.Region+"."+o.Name, o.MaxInFlight, o.Logger, o.Lost),
+		log:  newServerLog(o.Logger.With("region", o.Region, "member", o.Name)),
+	}
+	if err := s.listen(ctx, o); err != nil {
 		return nil, fmt.Errorf("nats: %w", err)
 	}
-	s := &Server{
-		Conn:   newConn(o.Region+"."+o.Name, o.MaxInFlight, o.Logger, o.Lost),
-		server: embedded,
+	own := []natsgo.Option{natsgo.InProcessServer(s.server), natsgo.ReconnectWait(localReconnectWait)}
+	if o.Lock != nil {
+		own = append(own, o.Lock.Member.option())
 	}
 	for _, uses := range []uses{{events: true}, {requests: true}} {
 		// The URL stays empty: with one, TLS of the client port would apply.
-		err := s.connect("", uses, natsgo.InProcessServer(embedded), natsgo.ReconnectWait(localReconnectWait))
-		if err != nil {
+		if err := s.connect("", uses, own...); err != nil {
 			s.Close()
 			return nil, fmt.Errorf("nats: connect in process: %w", err)
 		}
@@ -104,31 +108,50 @@ func CheckListen(o Options) error {
 	return nil
 }
 
-// startServer returns a server that listens on all its ports.
-func startServer(ctx context.Context, o Options) (*server.Server, error) {
-	s, err := server.NewServer(serverOptions(o))
-	if err != nil {
-		return nil, err
+// listen starts the embedded server, and returns once it listens on all its
+// ports.
+func (s *Server) listen(ctx context.Context, o Options) (err error) {
+	options := serverOptions(o)
+	if o.Lock != nil {
+		if s.guard, err = o.Lock.apply(options); err != nil {
+			return err
+		}
 	}
-	log := newServerLog(o.Logger.With("region", o.Region, "member", o.Name))
-	s.SetLoggerV2(log, false, false, false)
-	s.Start()
+	embedded, err := server.NewServer(options)
+	if err == nil && s.guard != nil {
+		err = s.guard.of(embedded)
+	}
+	if err != nil {
+		return err
+	}
+	embedded.SetLoggerV2(s.log, false, false, false)
+	embedded.Start()
 	for {
 		select {
-		case reason := <-log.fatal:
+		case reason := <-s.log.fatal:
 			err = errors.New(reason)
 		case <-ctx.Done():
 			err = fmt.Errorf("start: %w", ctx.Err())
 		default:
-			if s.ReadyForConnections(startPoll) {
-				return s, nil
+			if embedded.ReadyForConnections(startPoll) {
+				s.server = embedded
+				return nil
 			}
 			continue
 		}
-		s.Shutdown()
-		s.WaitForShutdown()
-		return nil, err
+		embedded.Shutdown()
+		embedded.WaitForShutdown()
+		return err
 	}
+}
+
+// Denied returns how often somebody was not let in, or did something that it may
+// not do, at the server in this process.
+func (s *Server) Denied() uint64 {
+	if s.log == nil {
+		return 0
+	}
+	return s.log.denied.Load()
 }
 
 // Embedded says whether the server is in this process, and not somebody else's.

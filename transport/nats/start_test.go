@@ -26,7 +26,8 @@ func TestServerCannotListen(t *testing.T) {
 	} {
 		o.Region, o.Name = "eu", "eu-1"
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-		_, err := startServer(ctx, o.withDefaults())
+		o = o.withDefaults()
+		err := (&Server{log: newServerLog(o.Logger)}).listen(ctx, o)
 		cancel()
 		if err == nil || !strings.Contains(err.Error(), "address already in use") {
 			t.Errorf("%s: err = %v, want that the address is in use", name, err)

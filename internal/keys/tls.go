@@ -1,0 +1,130 @@
+package keys
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+)
+
+// MemberName is the name in the certificate of every member, beside those of
+// its hosts: by it members know each other, wherever they are.
+const MemberName = "member.atoll"
+
+// Files name the files of a member's certificates, in PEM: of the authority that
+// vouches for all members, the member's own, and its key. A certificate that is
+// replaced is read again; an authority is not.
+type Files struct{ CA, Cert, Key string }
+
+// Clients returns how a member shows itself to clients.
+func (f Files) Clients() (*tls.Config, error) {
+	current, err := f.pair()
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Config{
+		MinVersion:     tls.VersionTLS12,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return current.load() },
+	}, nil
+}
+
+// Members returns how members show themselves to each other. Both sides must
+// have a certificate of the authority with MemberName.
+func (f Files) Members() (*tls.Config, error) {
+	c, err := f.Clients()
+	if err != nil {
+		return nil, err
+	}
+	pool, err := authorities(f.CA)
+	if err != nil {
+		return nil, err
+	}
+	current, err := f.pair()
+	if err != nil {
+		return nil, err
+	}
+	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return current.load() }
+	c.ClientAuth, c.ClientCAs, c.RootCAs, c.ServerName = tls.RequireAndVerifyClientCert, pool, pool, MemberName
+	c.VerifyConnection = func(s tls.ConnectionState) error {
+		if len(s.PeerCertificates) == 0 {
+			return errors.New("keys: no certificate")
+		}
+		return s.PeerCertificates[0].VerifyHostname(MemberName)
+	}
+	return c, nil
+}
+
+// Client returns how a client knows members: by an authority.
+func Client(ca string) (*tls.Config, error) {
+	pool, err := authorities(ca)
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}, nil
+}
+
+func authorities(path string) (*x509.CertPool, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("%s holds no certificate in PEM", path)
+	}
+	return pool, nil
+}
+
+// pair is a certificate with its key, as the files had it when they were last
+// looked at.
+type pair struct {
+	files Files
+
+	mu      sync.Mutex
+	written time.Time // the later of the two files
+	loaded  *tls.Certificate
+}
+
+// pair reads the certificate and its key.
+func (f Files) pair() (*pair, error) {
+	p := &pair{files: f}
+	_, err := p.load()
+	return p, err
+}
+
+// load returns the certificate, read again if it was replaced. What cannot be
+// read now, as while it is being replaced, leaves the one before in use.
+func (p *pair) load() (*tls.Certificate, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	written, err := p.files.written()
+	if err == nil && (p.loaded == nil || !written.Equal(p.written)) {
+		var c tls.Certificate
+		if c, err = tls.LoadX509KeyPair(p.files.Cert, p.files.Key); err == nil {
+			p.loaded, p.written = &c, written
+		}
+	}
+	if p.loaded == nil {
+		return nil, err
+	}
+	return p.loaded, nil
+}
+
+// written returns when the certificate or its key was last written.
+func (f Files) written() (time.Time, error) {
+	cert, err := os.Stat(f.Cert)
+	if err != nil {
+		return time.Time{}, err
+	}
+	key, err := os.Stat(f.Key)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if key.ModTime().After(cert.ModTime()) {
+		return key.ModTime(), nil
+	}
+	return cert.ModTime(), nil
+}
