@@ -28,10 +28,11 @@ import (
 // recheckInterval is how soon a user who is no more is cut off.
 const recheckInterval = time.Second
 
-// For what the secret of the cluster gives passwords.
+// linkPassword and HTTPToken are for what the secret of the cluster gives
+// passwords: members among each other, and who asks a member by HTTP.
 const (
 	linkPassword = "links"
-	httpToken    = "http"
+	HTTPToken    = "http"
 )
 
 // locked says whether the member lets in only those who prove who they are.
@@ -180,7 +181,7 @@ func (c Config) lockHTTP(d *door, listener net.Listener) (net.Listener, error) {
 	if !c.locked() {
 		return listener, nil
 	}
-	token, err := keys.Secret(c.Secret).Password(httpToken)
+	token, err := keys.Secret(c.Secret).Password(HTTPToken)
 	if err != nil {
 		return nil, err
 	}

@@ -25,7 +25,7 @@ it stands as base64, in key_base64 and the like. What failed is one line on
 stderr either way.
 
 Exit codes: 0 done, 1 other failures, 2 wrong usage, or refused (invalid input, a
-counter that would overflow), 3 not converged, 4 no member reachable, or none that
+counter that would overflow, what the user may not do), 3 not converged, 4 no member reachable, or none that
 answers a question in time, 5 no, or nothing there, 6 outcome unknown (of a write
 without an answer in time, or interrupted, or of an id that is not remembered): it
 may have been done or not, 7 too few owners answered for --consistency: a write that
@@ -39,7 +39,7 @@ func app(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 		Version:     server.Version,
 		Commands: []*cli.Command{
 			counterCommand(), setCommand(), registerCommand(), delCommand(),
-			statusCommand(), membersCommand(), memberCommand(), ringCommand(), settingsCommand(), verifyCommand(), scrubCommand(), backupCommand(), restoreCommand(), benchCommand(), loadCommand(), demoCommand(),
+			statusCommand(), membersCommand(), memberCommand(), ringCommand(), settingsCommand(), userCommand(), certsCommand(), verifyCommand(), scrubCommand(), backupCommand(), restoreCommand(), benchCommand(), loadCommand(), demoCommand(),
 			versionCommand(), completionCommand(),
 		},
 		Flags: []cli.Flag{
@@ -47,6 +47,10 @@ func app(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 				Name: "server", Usage: "member to connect to, `HOST:PORT`, the nearest first (repeatable)",
 				Value: cli.NewStringSlice("127.0.0.1:4222"), EnvVars: []string{"ATOLL_SERVER"},
 			},
+			&cli.StringFlag{Name: "key", TakesFile: true, Usage: "log in with the key of a user in `FILE`", EnvVars: []string{"ATOLL_KEY"}},
+			&cli.StringFlag{Name: "ca", TakesFile: true, Usage: "speak TLS, and trust members by the authority in `FILE`", EnvVars: []string{"ATOLL_CA"}},
+			&cli.StringFlag{Name: "creds", TakesFile: true, Usage: "log in at NATS servers that are not members' with the JWT and the seed in `FILE`"},
+			&cli.StringFlag{Name: "user", Usage: "ask as the user `NAME` there"},
 			&cli.DurationFlag{Name: "timeout", Value: 5 * time.Second, Usage: "how long to wait for one answer"},
 			&cli.StringFlag{
 				Name: "consistency", EnvVars: []string{"ATOLL_CONSISTENCY"},
@@ -114,7 +118,10 @@ func connected(c *cli.Context, do func(ctx context.Context, cl *client.Client) e
 	if timeout <= 0 {
 		return usagef("--timeout %v; it takes more than 0, such as 5s", timeout)
 	}
-	cl, err := client.Connect(c.Context, client.Options{Servers: servers, Name: "crdtctl", Timeout: timeout})
+	cl, err := client.Connect(c.Context, client.Options{
+		Servers: servers, Name: "crdtctl", Timeout: timeout,
+		Key: c.String("key"), CA: c.String("ca"), Credentials: c.String("creds"), User: c.String("user"),
+	})
 	switch {
 	case c.Context.Err() != nil:
 		return c.Context.Err()

@@ -51,6 +51,7 @@ var outcomes = [...]struct {
 	{errUsage, exitUsage, ""},
 	{demo.ErrOptions, exitUsage, ""},
 	{client.ErrInvalid, exitUsage, ""},
+	{client.ErrForbidden, exitUsage, ""},
 	{client.ErrUnreachable, exitUnreachable, ""},
 	{client.ErrNotFound, exitNo, ""},
 	{client.ErrOutcomeUnknown, exitUnknown, "a write may have been done or not, so look before you repeat it; --timeout waits longer"},
@@ -67,6 +68,11 @@ var outcomes = [...]struct {
 type readError struct{ error }
 
 func (e readError) Unwrap() error { return e.error }
+
+// isUnknown says of an error that what was asked for may have been done.
+func isUnknown(err error) bool {
+	return errors.Is(err, client.ErrOutcomeUnknown) || errors.Is(err, client.ErrUnavailable) || errors.Is(err, context.Canceled)
+}
 
 // reading marks a command as one that changes nothing, so that nobody is told
 // that something may have been.

@@ -22,6 +22,8 @@ const (
 type LoadOptions struct {
 	// Servers holds the servers of each client: there are as many clients.
 	Servers [][]string
+	// As says how the clients log in. Servers, Name and Timeout are set here.
+	As client.Options
 	// Seed decides what is written.
 	Seed uint64
 	// Prefix tells the sets and registers of this load from those of others.
@@ -50,7 +52,9 @@ func StartLoad(ctx context.Context, b *Book, o LoadOptions) (*Load, error) {
 	going, stop := context.WithCancel(context.Background())
 	l := &Load{Book: b, stop: stop}
 	for i, servers := range o.Servers {
-		conn, err := client.Connect(ctx, client.Options{Servers: servers, Name: fmt.Sprint("load-", i), Timeout: writeTimeout})
+		as := o.As
+		as.Servers, as.Name, as.Timeout = servers, fmt.Sprint("load-", i), writeTimeout
+		conn, err := client.Connect(ctx, as)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("book: client %d: %w", i, err), l.End())
 		}

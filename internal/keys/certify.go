@@ -77,7 +77,7 @@ func newAuthority(cert, key string, now time.Time) (*Authority, error) {
 		err = writeKey(key, a.key)
 	}
 	if err == nil {
-		err = create(cert, 0o644, encode("CERTIFICATE", der))
+		err = Create(cert, 0o644, encode("CERTIFICATE", der))
 	}
 	return a, err
 }
@@ -117,7 +117,7 @@ func (a *Authority) Certify(dir, name string, hosts []string, days int, now time
 	}
 	err = writeKey(private+".new", key)
 	if err == nil {
-		err = create(cert+".new", 0o644, encode("CERTIFICATE", der))
+		err = Create(cert+".new", 0o644, encode("CERTIFICATE", der))
 	}
 	if err == nil {
 		err = os.Rename(private+".new", private)
@@ -140,7 +140,7 @@ func writeKey(path string, key *ecdsa.PrivateKey) error {
 	if err != nil {
 		return err
 	}
-	return create(path, 0o600, encode("EC PRIVATE KEY", der))
+	return Create(path, 0o600, encode("EC PRIVATE KEY", der))
 }
 
 func encode(kind string, der []byte) []byte {

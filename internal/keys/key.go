@@ -79,11 +79,11 @@ func (k *Key) Write(path string) error {
 	if err != nil {
 		return fmt.Errorf("keys: %w", err)
 	}
-	return create(path, 0o600, fmt.Appendf(nil, "# Whoever has this file is %s. The public key is %s.\n%s %s\n", k.User, k.public, k.User, seed))
+	return Create(path, 0o600, fmt.Appendf(nil, "# Whoever has this file is %s. The public key is %s.\n%s %s\n", k.User, k.public, k.User, seed))
 }
 
-// create makes a file that is not there yet.
-func create(path string, mode fs.FileMode, content []byte) error {
+// Create makes a file that is not there yet.
+func Create(path string, mode fs.FileMode, content []byte) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return err
