@@ -3741,7 +3741,8 @@ type Status struct {
 	Damages       []*Damage              `protobuf:"bytes,10,rep,name=damages,proto3" json:"damages,omitempty"`
 	NotWhole      []uint32               `protobuf:"varint,11,rep,packed,name=not_whole,json=notWhole,proto3" json:"not_whole,omitempty"` // shards with ranges ahead of others, or damaged
 	Holdings      *Holdings              `protobuf:"bytes,12,opt,name=holdings,proto3" json:"holdings,omitempty"`
-	Rings         *Rings                 `protobuf:"bytes,13,opt,name=rings,proto3" json:"rings,omitempty"` // with the states of all shards
+	Rings         *Rings                 `protobuf:"bytes,13,opt,name=rings,proto3" json:"rings,omitempty"`  // with the states of all shards
+	Unmet         bool                   `protobuf:"varint,14,opt,name=unmet,proto3" json:"unmet,omitempty"` // it was told of other members, and has met none yet
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3865,6 +3866,13 @@ func (x *Status) GetRings() *Rings {
 		return x.Rings
 	}
 	return nil
+}
+
+func (x *Status) GetUnmet() bool {
+	if x != nil {
+		return x.Unmet
+	}
+	return false
 }
 
 // ScrubQuery asks how a scrub stands: the comparison of all that is stored with
@@ -4609,7 +4617,7 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\bposition\x18\x01 \x01(\fR\bposition\x12\x18\n" +
 	"\aentries\x18\x02 \x01(\fR\aentries\"%\n" +
 	"\vStatusQuery\x12\x16\n" +
-	"\x06shards\x18\x01 \x01(\bR\x06shards\"\xa5\x04\n" +
+	"\x06shards\x18\x01 \x01(\bR\x06shards\"\xbb\x04\n" +
 	"\x06Status\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\tR\x06member\x12\x16\n" +
 	"\x06region\x18\x02 \x01(\tR\x06region\x12\x18\n" +
@@ -4624,7 +4632,8 @@ const file_proto_atoll_proto_rawDesc = "" +
 	" \x03(\v2\x10.atoll.v1.DamageR\adamages\x12\x1b\n" +
 	"\tnot_whole\x18\v \x03(\rR\bnotWhole\x12.\n" +
 	"\bholdings\x18\f \x01(\v2\x12.atoll.v1.HoldingsR\bholdings\x12%\n" +
-	"\x05rings\x18\r \x01(\v2\x0f.atoll.v1.RingsR\x05rings\x1a;\n" +
+	"\x05rings\x18\r \x01(\v2\x0f.atoll.v1.RingsR\x05rings\x12\x14\n" +
+	"\x05unmet\x18\x0e \x01(\bR\x05unmet\x1a;\n" +
 	"\rCountersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xae\x01\n" +

@@ -26,7 +26,7 @@ func (r *Replica) Ready() error {
 	if r.network.Load() == nil {
 		return errStarting
 	}
-	if r.options.Joins && len(r.listed()) == 1 {
+	if r.unmet() {
 		return errUnmet
 	}
 	if err := r.serves(); err != nil {
@@ -37,6 +37,9 @@ func (r *Replica) Ready() error {
 	}
 	return nil
 }
+
+// unmet says whether this member was told of others, and has met none yet.
+func (r *Replica) unmet() bool { return r.options.Joins && len(r.listed()) == 1 }
 
 // serves returns an error if this member serves no shard, and is to own some.
 func (r *Replica) serves() error {

@@ -58,6 +58,7 @@ func (r *Replica) Status(shards bool) *pb.Status {
 	}
 	status.Scrub = r.scrubState()
 	status.Holdings = r.holdings()
+	status.Unmet = r.unmet()
 	r.reportHealth(status)
 	now := r.options.Now()
 	snap := r.store.Snapshot()

@@ -271,7 +271,7 @@ func (s *Server) sample() metrics.Sample {
 		Store: metrics.Store{Failed: s.failed() != nil, Used: usage.Used, Free: usage.Free, Reserve: usage.Reserve},
 		Network: metrics.Network{
 			Connected: s.network.Connected(), Routes: s.network.Routes(), Regions: regions,
-			Refused: s.network.Refused(), Denied: s.network.Denied() + s.door.denied.Load(), Losses: s.losses.Load(),
+			Refused: s.network.Refused(), Denied: s.Denied(), Losses: s.losses.Load(),
 		},
 	}
 }

@@ -19,6 +19,10 @@ import (
 // there, and a member to say who else there is.
 const probeTimeout = 3 * time.Second
 
+// unmetPause is the time between two looks at a member that is joining others
+// itself.
+const unmetPause = 50 * time.Millisecond
+
 // greets returns what a NATS server says of itself when somebody connects, or
 // nil.
 func greets(ctx context.Context, address string) map[string]any {
@@ -98,8 +102,21 @@ func (c Config) survey(ctx context.Context, servers []string) (status *pb.Status
 		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
-	if status, err = conn.Status(ctx, "", true); err != nil {
-		return nil, nil, err
+	// One that has only just joined itself does not know yet who else there is.
+	pause := time.NewTicker(unmetPause)
+	defer pause.Stop()
+	for {
+		if status, err = conn.Status(ctx, "", true); err != nil {
+			return nil, nil, err
+		}
+		if !status.GetUnmet() {
+			break
+		}
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			return nil, nil, fmt.Errorf("%s was told of others, and has met none of them yet: %w", status.GetMember(), ctx.Err())
+		}
 	}
 	views, err := conn.Members(ctx, "")
 	for _, v := range views {

@@ -172,6 +172,16 @@ func (s *Server) watchUsers() {
 	}
 }
 
+// Denied returns how often somebody was not let in at this member, or did what it
+// may not do.
+func (s *Server) Denied() uint64 {
+	n := s.network.Denied()
+	if s.door != nil {
+		n += s.door.denied.Load()
+	}
+	return n
+}
+
 // errNoToken says that a request by HTTP does not prove who asks.
 var errNoToken = errors.New("it takes the token of the cluster, as Authorization: Bearer TOKEN")
 
@@ -196,8 +206,8 @@ func (c Config) lockHTTP(d *door, listener net.Listener) (net.Listener, error) {
 // guarded asks for the token, if there is one.
 func (d *door) guarded(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		given, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		if d.token == "" || subtle.ConstantTimeCompare([]byte(given), []byte(d.token)) == 1 {
+		given, bears := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		if d.token == "" || bears && subtle.ConstantTimeCompare([]byte(given), []byte(d.token)) == 1 {
 			h.ServeHTTP(w, r)
 			return
 		}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"sync"
-	"time"
 )
 
 // MemberName is the name in the certificate of every member, beside those of
@@ -83,9 +82,9 @@ func authorities(path string) (*x509.CertPool, error) {
 type pair struct {
 	files Files
 
-	mu      sync.Mutex
-	written time.Time // the later of the two files
-	loaded  *tls.Certificate
+	mu     sync.Mutex
+	seen   [2]os.FileInfo // of the certificate and the key
+	loaded *tls.Certificate
 }
 
 // pair reads the certificate and its key.
@@ -100,11 +99,17 @@ func (f Files) pair() (*pair, error) {
 func (p *pair) load() (*tls.Certificate, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	written, err := p.files.written()
-	if err == nil && (p.loaded == nil || !written.Equal(p.written)) {
+	var now [2]os.FileInfo
+	var err error
+	for i, path := range []string{p.files.Cert, p.files.Key} {
+		if now[i], err = os.Stat(path); err != nil {
+			break
+		}
+	}
+	if err == nil && (p.loaded == nil || replaced(p.seen[0], now[0]) || replaced(p.seen[1], now[1])) {
 		var c tls.Certificate
 		if c, err = tls.LoadX509KeyPair(p.files.Cert, p.files.Key); err == nil {
-			p.loaded, p.written = &c, written
+			p.loaded, p.seen = &c, now
 		}
 	}
 	if p.loaded == nil {
@@ -113,18 +118,7 @@ func (p *pair) load() (*tls.Certificate, error) {
 	return p.loaded, nil
 }
 
-// written returns when the certificate or its key was last written.
-func (f Files) written() (time.Time, error) {
-	cert, err := os.Stat(f.Cert)
-	if err != nil {
-		return time.Time{}, err
-	}
-	key, err := os.Stat(f.Key)
-	if err != nil {
-		return time.Time{}, err
-	}
-	if key.ModTime().After(cert.ModTime()) {
-		return key.ModTime(), nil
-	}
-	return cert.ModTime(), nil
+// replaced says whether a file is another one, or was written since.
+func replaced(before, now os.FileInfo) bool {
+	return !os.SameFile(before, now) || !before.ModTime().Equal(now.ModTime()) || before.Size() != now.Size()
 }

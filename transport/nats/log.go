@@ -51,7 +51,12 @@ func denial(text string) (host, what string, is bool) {
 func (l *serverLog) complain(format string, values []any) {
 	text, now := fmt.Sprintf(format, values...), l.now()
 	about := text
-	if host, what, is := denial(text); is {
+	host, what, is := denial(text)
+	if is && strings.HasSuffix(what, "handshake error: EOF") { // somebody who only looked
+		l.write(slog.LevelDebug, format, values)
+		return
+	}
+	if is {
 		l.denied.Add(1)
 		about, text = host, fmt.Sprintf("refused what comes from %s: %s", host, what)
 	}
