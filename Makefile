@@ -51,7 +51,7 @@ soak: ## simulate SEEDS=1000 clusters, run three processes through faults for DU
 # Times and modes of the files are fixed, so that the same source and the same Go
 # make the same layer.
 image: ## build the image atoll:dev from binaries built here (needs Docker)
-	rm -rf bin/image && mkdir -p bin/image/var/lib/atoll
+	rm -rf bin/image && mkdir -p bin/image/var/lib/atoll bin/image/etc/atoll
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags='-s -w' -o bin/image/ ./cmd/...
 	chmod -R 755 bin/image
 	find bin/image -exec touch -d @0 {} +

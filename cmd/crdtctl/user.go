@@ -61,7 +61,7 @@ revoke the first.`,
 				}),
 			},
 			{
-				Name: "key", ArgsUsage: "NAME FILE", Usage: "make a new key of a user in FILE, and let it in", Before: takes(2, 2),
+				Name: "key", ArgsUsage: "NAME FILE", Usage: "make a new key of a user in FILE, - for stdout, and let it in", Before: takes(2, 2),
 				Action: addKey,
 			},
 			{
@@ -94,25 +94,32 @@ revoke the first.`,
 // changeUser returns a command that changes the user named first.
 func changeUser(change func(c *cli.Context, u *client.User, known bool) error) cli.ActionFunc {
 	return func(c *cli.Context) error {
-		return connected(c, func(ctx context.Context, cl *client.Client) error {
-			users, err := cl.Users(ctx)
+		return withUser(c, func(ctx context.Context, cl *client.Client, u client.User, known bool) error {
+			if err := change(c, &u, known); err != nil {
+				return err
+			}
+			users, err := cl.PutUser(ctx, u)
 			if err != nil {
-				return err
-			}
-			u := client.User{Name: c.Args().First()}
-			i := slices.IndexFunc(users, func(o client.User) bool { return o.Name == u.Name })
-			if i >= 0 {
-				u = users[i]
-			}
-			if err := change(c, &u, i >= 0); err != nil {
-				return err
-			}
-			if users, err = cl.PutUser(ctx, u); err != nil {
 				return err
 			}
 			return answerUsers(c, users)
 		})
 	}
+}
+
+// withUser looks up the user named first.
+func withUser(c *cli.Context, do func(ctx context.Context, cl *client.Client, u client.User, known bool) error) error {
+	return connected(c, func(ctx context.Context, cl *client.Client) error {
+		users, err := cl.Users(ctx)
+		if err != nil {
+			return err
+		}
+		name := c.Args().First()
+		if i := slices.IndexFunc(users, func(u client.User) bool { return u.Name == name }); i >= 0 {
+			return do(ctx, cl, users[i], true)
+		}
+		return do(ctx, cl, client.User{Name: name}, false)
+	})
 }
 
 // addKey makes a key, first where it is to be used: one that is let in and that
@@ -124,17 +131,27 @@ func addKey(c *cli.Context) (err error) {
 		return err
 	}
 	made := false
-	err = changeUser(func(_ *cli.Context, u *client.User, known bool) error {
+	err = withUser(c, func(ctx context.Context, cl *client.Client, u client.User, known bool) error {
 		if !known {
 			return usagef("there is no user %q; make it first, with crdtctl user set", name)
 		}
-		if err := k.Write(path); err != nil {
-			return usageError{err}
+		if path != "-" {
+			if err := k.Write(path); err != nil {
+				return usageError{err}
+			}
+			made = true
 		}
-		made = true
 		u.Keys = append(slices.Clone(u.Keys), k.Public())
-		return nil
-	})(c)
+		users, err := cl.PutUser(ctx, u)
+		switch {
+		case err != nil:
+			return err
+		case path == "-":
+			_, err := c.App.Writer.Write(k.File())
+			return err
+		}
+		return answerUsers(c, users)
+	})
 	if err != nil && made && !isUnknown(err) {
 		_ = os.Remove(path) // nobody lets it in
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,14 +32,18 @@ type Cluster struct {
 
 	engine  *Engine
 	regions []string
-	secret  string
+	locks   locks
 	images  []string
 }
 
 // New makes the networks of a cluster. Close must be called, also after an error.
 func New(ctx context.Context, e *Engine, regions []string) (*Cluster, error) {
 	c := &Cluster{
-		Name: fmt.Sprintf("atoll-test-%08x", rand.Uint32()), engine: e, regions: regions, secret: fmt.Sprintf("%016x", rand.Uint64()),
+		Name: fmt.Sprintf("atoll-test-%08x", rand.Uint32()), engine: e, regions: regions,
+	}
+	var err error
+	if c.locks, err = newLocks(); err != nil {
+		return c, err
 	}
 	if err := e.sweep(ctx, func(made string) bool {
 		unix, err := strconv.ParseInt(made, 10, 64)
@@ -51,7 +56,7 @@ func New(ctx context.Context, e *Engine, regions []string) (*Cluster, error) {
 			return c, err
 		}
 	}
-	_, err := e.do(ctx, "network", "create", "--internal", "--label", label+"="+now(), c.network(between))
+	_, err = e.do(ctx, "network", "create", "--internal", "--label", label+"="+now(), c.network(between))
 	return c, err
 }
 
@@ -145,6 +150,9 @@ func (c *Cluster) Close(ctx context.Context) error {
 	}
 	for _, tag := range c.images {
 		remove("image rm --force", tag)
+	}
+	if c.locks.dir != "" {
+		errs = append(errs, os.RemoveAll(c.locks.dir))
 	}
 	return errors.Join(errs...)
 }

@@ -135,7 +135,9 @@ func (d *drill) connect(members ...*containers.Member) *client.Client {
 	for _, m := range members {
 		servers = append(servers, m.Client)
 	}
-	c, err := client.Connect(d.t.Context(), client.Options{Servers: servers})
+	as := d.cluster.Access()
+	as.Servers = servers
+	c, err := client.Connect(d.t.Context(), as)
 	d.must(err)
 	d.t.Cleanup(func() { _ = c.Close() })
 	return c
@@ -190,7 +192,7 @@ func (d *drill) begin() {
 		servers = append(servers, []string{in[0].Client, in[1].Client}, []string{in[1].Client, in[0].Client})
 	}
 	d.t.Log("seed ", *seed)
-	load, err := book.StartLoad(d.t.Context(), d.books, book.LoadOptions{Servers: servers, Seed: *seed, Pause: clientPause})
+	load, err := book.StartLoad(d.t.Context(), d.books, book.LoadOptions{Servers: servers, As: d.cluster.Access(), Seed: *seed, Pause: clientPause})
 	d.must(err)
 	d.load = load
 	d.t.Cleanup(func() { _ = load.End() })

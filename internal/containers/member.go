@@ -41,11 +41,11 @@ func (m *Member) Start(ctx context.Context) error {
 	args := []string{
 		"container", "create", "--name", m.container, "--hostname", m.Name, "--label", label + "=" + now(),
 		"--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges:true",
-		"--env", "ATOLL_SECRET=" + c.secret, "--env", "GODEBUG=netdns=go",
+		"--env", "GODEBUG=netdns=go", "--volume", c.locks.dir + ":/etc/atoll:ro",
 		"--network", c.network(m.Region), "--network-alias", inside(m.Name), "--publish", m.Client + ":4222",
 		"--volume", m.container + ":/var/lib/atoll", m.Image,
 		"--region", m.Region, "--name", m.Name, "--data", "/var/lib/atoll",
-		"--insecure", "--listen", "0.0.0.0:4222", "--listen-route", "0.0.0.0:6222", "--listen-gateway", "0.0.0.0:7222",
+		"--listen", "0.0.0.0:4222", "--listen-route", "0.0.0.0:6222", "--listen-gateway", "0.0.0.0:7222",
 		"--gateway-advertise", m.Name + ":7222",
 	}
 	for _, o := range c.Members {
@@ -58,7 +58,7 @@ func (m *Member) Start(ctx context.Context) error {
 		}
 	}
 	m.created = true
-	if _, err := c.engine.do(ctx, slices.Concat(args, m.Flags)...); err != nil {
+	if _, err := c.engine.do(ctx, slices.Concat(args, c.locks.flags(), m.Flags)...); err != nil {
 		return err
 	}
 	if err := m.connect(ctx); err != nil {
@@ -145,5 +145,7 @@ func (m *Member) ask(ctx context.Context) error {
 
 // Connect connects to the member, and to no other if it goes away.
 func (m *Member) Connect(ctx context.Context) (*client.Client, error) {
-	return client.Connect(ctx, client.Options{Servers: []string{m.Client}})
+	as := m.cluster.Access()
+	as.Servers = []string{m.Client}
+	return client.Connect(ctx, as)
 }

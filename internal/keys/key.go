@@ -21,9 +21,9 @@ var userName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
 // Key is what a user logs in with.
 type Key struct {
-	User   string
-	public string
-	pair   nkeys.KeyPair
+	User         string
+	public, seed string
+	pair         nkeys.KeyPair
 }
 
 // New returns a new key for a user.
@@ -40,7 +40,11 @@ func newKey(user string, pair nkeys.KeyPair) (*Key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("keys: %w", err)
 	}
-	return &Key{User: user, public: public, pair: pair}, nil
+	seed, err := pair.Seed()
+	if err != nil {
+		return nil, fmt.Errorf("keys: %w", err)
+	}
+	return &Key{user, public, string(seed), pair}, nil
 }
 
 // Public returns the public key: what a table of users holds.
@@ -72,15 +76,14 @@ func Read(path string) (*Key, error) {
 	return newKey(fields[0], pair)
 }
 
+// File returns the content of a file with the key.
+func (k *Key) File() []byte {
+	return fmt.Appendf(nil, "# Whoever has this file is %s. The public key is %s.\n%s %s\n", k.User, k.public, k.User, k.seed)
+}
+
 // Write makes a file with the key, which only its owner may read. One that is
 // there already is not overwritten.
-func (k *Key) Write(path string) error {
-	seed, err := k.pair.Seed()
-	if err != nil {
-		return fmt.Errorf("keys: %w", err)
-	}
-	return Create(path, 0o600, fmt.Appendf(nil, "# Whoever has this file is %s. The public key is %s.\n%s %s\n", k.User, k.public, k.User, seed))
-}
+func (k *Key) Write(path string) error { return Create(path, 0o600, k.File()) }
 
 // Create makes a file that is not there yet.
 func Create(path string, mode fs.FileMode, content []byte) error {
