@@ -9,6 +9,7 @@
 //	serve.go    serve: endpoints of a micro service, a bound on requests
 //	attach.go   Attach: how a member logs in elsewhere
 //	dial.go     Dial
+//	lock.go     who is let in, and reaches what
 //	outcome.go  how errors travel and what errors of NATS mean
 //	watch.go    whether it is connected, what it refused
 //	log.go      the server's log, and the errors it only logs
@@ -27,6 +28,7 @@
 // answered as the micro framework does, with the headers Nats-Service-Error
 // and Nats-Service-Error-Code; the payload is the whole text.
 //
-// Nothing is encrypted or authenticated yet, and everything listens on
-// loopback unless told otherwise.
+// Without a Lock everybody who reaches a server is let in, and everything listens
+// on loopback unless told otherwise. With one, members prove who they are to each
+// other, and users to members; see lock.go.
 package nats
