@@ -21,6 +21,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/atolldb/atoll/client"
+	"github.com/atolldb/atoll/internal/keys"
 	"github.com/atolldb/atoll/server"
 )
 
@@ -267,7 +268,12 @@ func TestUnit(t *testing.T) {
 		if config.Data != "/var/lib/atoll" || config.Listen.HTTP == "" {
 			t.Errorf("%+v", config)
 		}
-		config.Data = filepath.Join(t.TempDir(), "data")
+		dir := t.TempDir()
+		certify(t, dir)
+		config.Data = filepath.Join(dir, "data")
+		for _, file := range []*string{&config.TLSCA, &config.TLSCert, &config.TLSKey, &config.SecretFile} {
+			*file = filepath.Join(dir, filepath.Base(*file))
+		}
 		config.Listen = server.Listen{Client: "127.0.0.1:0", HTTP: "127.0.0.1:0"}
 		m, err := server.Start(c.Context, config, nil)
 		if err != nil {
@@ -277,6 +283,21 @@ func TestUnit(t *testing.T) {
 	}
 	if err := a.RunContext(t.Context(), append([]string{"crdtd"}, args...)); err != nil {
 		t.Error(err)
+	}
+}
+
+// certify makes what crdtctl certs makes, for members on loopback.
+func certify(t *testing.T, dir string) {
+	t.Helper()
+	a, err := keys.OpenAuthority(dir, time.Now())
+	if err == nil {
+		err = a.Certify(dir, "member", []string{"127.0.0.1"}, 1, time.Now())
+	}
+	if err == nil {
+		err = keys.Create(filepath.Join(dir, "secret"), 0o600, []byte(keys.NewSecret()))
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
