@@ -254,6 +254,11 @@ func FuzzQuestion(f *testing.F) {
 		}}}},
 		{What: &pb.SyncRequest_Status{Status: &pb.StatusQuery{Shards: true}}},
 		{What: &pb.SyncRequest_States{States: &pb.Empty{}}},
+		{What: &pb.SyncRequest_Users{Users: &pb.Empty{}}},
+		{What: &pb.SyncRequest_PutUser{PutUser: &pb.User{Name: "web", Role: pb.Role_WRITE, Prefixes: [][]byte{[]byte("a")}}}},
+		{What: &pb.SyncRequest_RemoveUser{RemoveUser: "web"}},
+		{What: &pb.SyncRequest_Enroll{Enroll: &pb.Member{Name: "eu-2", Region: "eu"}}},
+		{What: &pb.SyncRequest_Settings{Settings: &pb.Settings{Owners: 2}}},
 	} {
 		f.Add(marshal(q))
 	}
@@ -271,6 +276,16 @@ func FuzzQuestion(f *testing.F) {
 					t.Fatal(err)
 				}
 				understood(t, question.GetWalk(), answer)
+				for _, user := range []string{transport.Trusted, "nobody"} {
+					said, err := m.serveQuestion(t.Context(), transport.Message{Subject: transport.Questions("eu", user), Data: data})
+					var answer pb.SyncAnswer
+					if err == nil {
+						err = proto.Unmarshal(said, &answer)
+					}
+					if err != nil || user == "nobody" && answer.GetError().GetCode() != pb.Error_FORBIDDEN {
+						t.Errorf("%s is answered %v, %v", user, &answer, err)
+					}
+				}
 			}
 			if after := fmt.Sprint(m.State(fuzzShard)); after != state {
 				t.Errorf("a question changed %s to %s", state, after)
