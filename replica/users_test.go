@@ -63,7 +63,7 @@ func TestPermit(t *testing.T) {
 	shard := shardOf("{a}")
 	whats := (&pb.Operation{}).ProtoReflect().Descriptor().Oneofs().ByName("what").Fields()
 	for i := range whats.Len() {
-		for _, key := range []string{"{a}x", "{a}y1", "{a}z", "{a}"} {
+		for _, key := range []string{"{a}x", "{a}y1", "{a}z", "{a}", "{a}z{a}x"} {
 			op := &pb.Operation{Key: []byte(key)}
 			r := op.ProtoReflect()
 			r.Set(whats.Get(i), r.NewField(whats.Get(i)))
