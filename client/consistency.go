@@ -41,7 +41,8 @@ const (
 var Consistencies = []Consistency{One, LocalQuorum, Quorum, EachQuorum, All, Linearizable}
 
 // ErrNotEnough says that too few owners answered in time for the level of
-// consistency asked for; the text says how many, and of which regions. A write
+// consistency asked for, or that too few are there; the text says how many, of
+// which regions, and which are known to be down. A write
 // that was made is kept and still spreads, which the text says as well.
 var ErrNotEnough = errors.New("consistency not reached")
 

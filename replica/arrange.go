@@ -11,7 +11,6 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	"github.com/atolldb/atoll/internal/membership"
 	pb "github.com/atolldb/atoll/proto"
 	"github.com/atolldb/atoll/transport"
 )
@@ -390,15 +389,12 @@ func (r *Replica) advance(l *layout, in *regionLayout) error {
 // turn returns how many members of the region are to advance the layout before
 // this one does.
 func (r *Replica) turn(in *regionLayout) (before int) {
-	gone := map[string]bool{}
-	for _, v := range r.observer.views(r.options.Now()) {
-		gone[v.Member] = v.State == membership.Down || v.State == membership.Left
-	}
+	states, _ := r.observer.opinion()
 	for _, seat := range slices.Concat(in.aimRing.GetSeats(), in.layout.GetCurrent().GetSeats()) {
 		switch {
 		case seat.GetName() == r.options.Member:
 			return before
-		case !gone[seat.GetName()]:
+		case !states.gone(seat.GetName()):
 			before++
 		}
 	}

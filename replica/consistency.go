@@ -27,8 +27,8 @@ import (
 // has shown, so that every later one sees it, too (Attiya, Bar-Noy, Dolev:
 // Sharing Memory Robustly in Message-Passing Systems, 1995).
 
-// ErrNotEnough says that too few owners answered in time. A write that was
-// made is kept, and spreads.
+// ErrNotEnough says that too few owners answered in time, or are there to
+// answer. A write that was made is kept, and spreads.
 var ErrNotEnough = errors.New("too few owners answered")
 
 const (
@@ -206,7 +206,8 @@ type heard struct {
 // gather asks the owners that a level concerns what they have heard of the
 // objects of a request, once they have heard what a vector says. When enough of
 // them have answered, it returns what any of them has heard in any range (upper),
-// and what all of them have in all (lower).
+// and what all of them have in all (lower). It fails as soon as too many are
+// confirmed to be gone; one that is suspect may still answer.
 func (r *Replica) gather(ctx context.Context, s *shard, level pb.Consistency, request *pb.Request, vector []byte) (upper, lower crdt.VersionVector, err error) {
 	system := r.shards[r.System()]
 	tableChanged := system.changed()
@@ -242,6 +243,10 @@ func (r *Replica) gather(ctx context.Context, s *shard, level pb.Consistency, re
 	upper, lower = seen(own, request).Clone(), own.Vector()
 	newer := newerTable{}
 	for slices.ContainsFunc(quorums, (*quorum).lacks) {
+		states, news := r.observer.opinion()
+		if slices.ContainsFunc(quorums, func(q *quorum) bool { return !q.possible(states) }) {
+			return nil, nil, r.notEnough(s.index, level, quorums, states, time.Since(began))
+		}
 		select {
 		case h := <-answers:
 			newer.see(h)
@@ -259,8 +264,9 @@ func (r *Replica) gather(ctx context.Context, s *shard, level pb.Consistency, re
 				cancel()
 				return r.gather(parent, s, level, request, vector)
 			}
+		case <-news:
 		case <-ctx.Done():
-			return nil, nil, r.notEnough(s.index, level, quorums, time.Since(began))
+			return nil, nil, r.notEnough(s.index, level, quorums, states, time.Since(began))
 		case <-r.stopping:
 			return nil, nil, ErrClosed
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/atolldb/atoll/crdt"
+	"github.com/atolldb/atoll/internal/membership"
 	"github.com/atolldb/atoll/internal/store/memstore"
 	pb "github.com/atolldb/atoll/proto"
 	"github.com/atolldb/atoll/transport/memnet"
@@ -78,7 +79,8 @@ const (
 var levels = []pb.Consistency{one, local, most, each, all, exact}
 
 // Each level works as long as the owners that it needs are there, for reads and
-// for writes, and fails when they are not, saying how many there were.
+// for writes, and fails at once when they are known not to be, saying how many
+// there were.
 func TestLevels(t *testing.T) {
 	c := newCluster(t, memnet.Options{})
 	first := c.start("eu-1", inRegion("eu"))
@@ -93,21 +95,26 @@ func TestLevels(t *testing.T) {
 		says  []string // of the errors
 	}{
 		{"", nil, nil},
-		{"eu-2", []pb.Consistency{all}, []string{"5 answered in", "it takes 6; these are 2 of 3 in eu, 3 of 3 in us"}},
-		{"us-1", []pb.Consistency{all}, []string{"it takes 6; these are 2 of 3 in eu, 2 of 3 in us"}},
+		{"eu-2", []pb.Consistency{all}, []string{"5 can, not eu-2 (left), it takes 6; these are 2 of 3 in eu, 3 of 3 in us"}},
+		{"us-1", []pb.Consistency{all}, []string{"4 can, not eu-2 (left), us-1 (left), it takes 6; these are 2 of 3 in eu, 2 of 3 in us"}},
 		{"us-2", []pb.Consistency{most, each, all, exact}, []string{"it takes 4; these are 2 of 3 in eu, 1 of 3 in us", "it takes a majority in each region; these are"}},
-		{"eu-3", []pb.Consistency{local, most, each, all, exact}, []string{"it takes 2; these are 1 of 3 in eu;"}},
+		{"eu-3", []pb.Consistency{local, most, each, all, exact}, []string{"1 can, not eu-2 (left), eu-3 (left), it takes 2; these are 1 of 3 in eu;"}},
 	} {
 		for _, m := range c.members {
 			if m.options.Member == step.gone {
 				m.stop()
+				first.sees(step.gone, membership.Left)
 			}
 		}
 		said := ""
 		for _, level := range levels {
 			count++
-			_, writeErr := first.at(level, incr("c", 1))
-			_, readErr := first.at(level, &pb.Operation{Key: []byte("c"), What: &pb.Operation_CounterGet{CounterGet: &pb.Empty{}}})
+			began := time.Now()
+			_, writeErr := first.atWithin(level, 30_000, incr("c", 1))
+			_, readErr := first.atWithin(level, 30_000, &pb.Operation{Key: []byte("c"), What: &pb.Operation_CounterGet{CounterGet: &pb.Empty{}}})
+			if took := time.Since(began); took > 20*time.Second {
+				t.Fatalf("without %s, at %v, a write and a read took %v: %v, %v", step.gone, level, took, writeErr, readErr)
+			}
 			for what, err := range map[string]error{"write": writeErr, "read": readErr} {
 				if fails := slices.Contains(step.fails, level); errors.Is(err, ErrNotEnough) != fails || !fails && err != nil {
 					t.Errorf("without %s, a %s at %v: %v", step.gone, what, level, err)
@@ -132,6 +139,68 @@ func TestLevels(t *testing.T) {
 			m.meet()
 		}
 	}
+}
+
+// A call that waits for an owner ends when that is confirmed to be down. Its
+// write is kept.
+func TestWaitingEndsWhenOwnersAreDown(t *testing.T) {
+	c := newCluster(t, memnet.Options{})
+	eu := c.start("eu", enrolled("1"))
+	c.start("us", enrolled("1"))
+	c.start("ap", enrolled("1"))
+	c.allKnow()
+	c.network.CutRegion("us")
+	began := time.Now()
+	_, err := eu.atWithin(all, 30_000, incr("c", 1))
+	if took := time.Since(began); took > 20*time.Second || !errors.Is(err, ErrNotEnough) ||
+		!strings.Contains(err.Error(), "2 can, not us (down), it takes 3; these are 1 of 1 in ap, 1 of 1 in eu, 0 of 1 in us; the write is kept, and spreads") {
+		t.Errorf("after %v: %v", took, err)
+	}
+	if n := eu.number(count("c")); n != 1 {
+		t.Errorf("the counter is %d, want 1", n)
+	}
+	if _, err := eu.atWithin(most, 30_000, incr("c", 1)); err != nil {
+		t.Errorf("with a majority: %v", err)
+	}
+	c.network.RestoreRegion("us")
+	eu.sees("us", membership.Alive)
+	if _, err := eu.atWithin(all, 30_000, incr("c", 1)); err != nil {
+		t.Errorf("when it is back: %v", err)
+	}
+}
+
+// An owner that one observer suspects alone may answer yet: it is waited for.
+func TestSuspectsAreWaitedFor(t *testing.T) {
+	c := newCluster(t, memnet.Options{})
+	eu, us := c.start("eu", enrolled("1")), c.start("us", enrolled("1"))
+	c.start("ap", enrolled("1"))
+	c.allKnow()
+	c.network.Cut("us", "eu")
+	eu.sees("us", membership.Suspect)
+	answered := make(chan error, 1)
+	go func() {
+		_, err := eu.atWithin(all, 30_000, incr("c", 1))
+		answered <- err
+	}()
+	eventually(t, "it waits", func() bool { return us.number(count("c")) == 1 })
+	select {
+	case err := <-answered:
+		t.Fatalf("it does not wait: %v", err)
+	default:
+	}
+	c.network.Restore("us", "eu")
+	if err := <-answered; err != nil {
+		t.Error(err)
+	}
+}
+
+// sees waits until a member finds another one in a state.
+func (m *member) sees(other string, state membership.State) {
+	m.cluster.t.Helper()
+	eventually(m.cluster.t, fmt.Sprintf("%s sees %s as %v", m.options.Member, other, state), func() bool {
+		states, _ := m.observer.opinion()
+		return states[other] == state
+	})
 }
 
 // A read at quorum shows what was acknowledged at quorum, also on an owner that

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -18,12 +19,74 @@ import (
 type observer struct {
 	mu       sync.Mutex
 	detector *membership.Detector
+	// standings are what it makes of others. They are replaced, never changed;
+	// then news is closed.
+	standings standings
+	news      chan struct{}
+}
+
+// standings are the states of other members. Those that are not observed count
+// as alive: nothing is held against them.
+type standings map[string]membership.State
+
+// gone says whether a member is confirmed not to be there.
+func (s standings) gone(member string) bool { return s[member] >= membership.Down }
+
+func newObserver(o Options) observer {
+	return observer{detector: membership.New(o.Member, o.Heartbeats), news: make(chan struct{})}
 }
 
 func (o *observer) hear(h membership.Heartbeat, now time.Time) []membership.Change {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.detector.Hear(h, now)
+	changes := o.detector.Hear(h, now)
+	o.show(changes)
+	return changes
+}
+
+// tick lets time pass, and returns also whom the heartbeats are to name.
+func (o *observer) tick(now time.Time) (changes []membership.Change, suspects []string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	changes = o.detector.Tick(now)
+	o.show(changes)
+	return changes, o.detector.Suspects()
+}
+
+// forget ends the observation of a member.
+func (o *observer) forget(member string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.detector.Forget(member)
+	o.show([]membership.Change{{Member: member, To: membership.Alive}})
+}
+
+// show replaces the standings. It is called with the lock held.
+func (o *observer) show(changes []membership.Change) {
+	if len(changes) == 0 {
+		return
+	}
+	now := maps.Clone(o.standings)
+	if now == nil {
+		now = standings{}
+	}
+	for _, c := range changes {
+		now[c.Member] = c.To
+		if c.To == membership.Alive {
+			delete(now, c.Member)
+		}
+	}
+	o.standings = now
+	close(o.news)
+	o.news = make(chan struct{})
+}
+
+// opinion returns the standings, and a channel that is closed when there are
+// others.
+func (o *observer) opinion() (standings, <-chan struct{}) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.standings, o.news
 }
 
 func (o *observer) views(now time.Time) []membership.View {
@@ -48,10 +111,7 @@ func (r *Replica) beat(p *pulse) {
 	if table := r.shards[r.System()].published.Load(); table != p.table && r.expect(now) {
 		p.table = table
 	}
-	r.observer.mu.Lock()
-	changes := r.observer.detector.Tick(now)
-	suspects := r.observer.detector.Suspects()
-	r.observer.mu.Unlock()
+	changes, suspects := r.observer.tick(now)
 	r.tellChanges(changes)
 	r.sendHeartbeat(suspects, false)
 }
@@ -64,17 +124,18 @@ func (r *Replica) expect(now time.Time) bool {
 	if err != nil {
 		return false // it is read again
 	}
-	r.observer.mu.Lock()
-	defer r.observer.mu.Unlock()
 	listed := map[string]bool{}
+	r.observer.mu.Lock()
 	for _, m := range table {
 		listed[m.GetName()] = true
 		r.observer.detector.Expect(m.GetName(), now)
 	}
-	for _, v := range r.observer.detector.Views(now) {
-		if gone := v.State == membership.Down || v.State == membership.Left; gone && !listed[v.Member] {
-			r.observer.detector.Forget(v.Member)
-			r.peers.forget(v.Member)
+	r.observer.mu.Unlock()
+	states, _ := r.observer.opinion()
+	for member := range states {
+		if states.gone(member) && !listed[member] {
+			r.observer.forget(member)
+			r.peers.forget(member)
 		}
 	}
 	if !listed[r.options.Member] && r.options.Record != nil && !r.placed() { // or it appears

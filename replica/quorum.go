@@ -28,6 +28,18 @@ func (q *quorum) hear(owner string) {
 
 func (q *quorum) lacks() bool { return len(q.answered) < q.needed }
 
+// possible says whether enough owners have answered or may yet. The majority is
+// one of all owners, whoever is there.
+func (q *quorum) possible(s standings) bool {
+	n := 0
+	for _, owner := range q.owners {
+		if slices.Contains(q.answered, owner) || !s.gone(owner) {
+			n++
+		}
+	}
+	return n >= q.needed
+}
+
 // missing returns the owners whose answers quorums may need, each once.
 func missing(quorums []*quorum) []string {
 	var owners []string
@@ -45,41 +57,62 @@ func missing(quorums []*quorum) []string {
 	})
 }
 
-// notEnough says how many answered, and of which of the regions that were asked.
-func (r *Replica) notEnough(shard int, level pb.Consistency, quorums []*quorum, after time.Duration) error {
+// notEnough says how many owners answered after some time, or can, with some of
+// them gone, and in which of the regions that were asked.
+func (r *Replica) notEnough(shard int, level pb.Consistency, quorums []*quorum, states standings, after time.Duration) error {
 	sets, err := r.electorates(shard)
 	if err != nil {
 		return err
 	}
-	byRegion := sets[0]
+	hopeless := slices.ContainsFunc(quorums, func(q *quorum) bool { return !q.possible(states) })
 	needed := 0
-	heard := map[string]bool{}
+	var owners, answered, missed []string
 	for _, q := range quorums {
 		needed += q.needed
-		for _, owner := range q.answered {
-			heard[owner] = true
+		owners = append(owners, q.owners...)
+		answered = append(answered, q.answered...)
+	}
+	counts := func(owner string) bool {
+		return slices.Contains(answered, owner) || hopeless && !states.gone(owner)
+	}
+	slices.Sort(owners)
+	owners = slices.Compact(owners)
+	total := 0
+	for _, owner := range owners {
+		switch {
+		case counts(owner):
+			total++
+		case states.gone(owner):
+			missed = append(missed, fmt.Sprintf("%s (%v)", owner, states[owner]))
 		}
 	}
 	var regions []string
+	byRegion := sets[0]
 	for _, region := range slices.Sorted(maps.Keys(byRegion)) {
 		n, asked := 0, false
 		for _, owner := range byRegion[region] {
-			if heard[owner] {
+			if counts(owner) {
 				n++
 			}
-			asked = asked || slices.ContainsFunc(quorums, func(q *quorum) bool { return slices.Contains(q.owners, owner) })
+			asked = asked || slices.Contains(owners, owner)
 		}
-		if !asked {
-			continue
+		if asked {
+			regions = append(regions, fmt.Sprintf("%d of %d in %s", n, len(byRegion[region]), region))
 		}
-		regions = append(regions, fmt.Sprintf("%d of %d in %s", n, len(byRegion[region]), region))
 	}
-	what := fmt.Sprintf("%d answered in %v, it takes %d", len(heard), after.Round(time.Millisecond), needed)
+	what := fmt.Sprintf("%d answered in %v", total, after.Round(time.Millisecond))
+	if hopeless {
+		what = fmt.Sprintf("%d can", total)
+	}
+	if len(missed) > 0 {
+		what += ", not " + strings.Join(missed, ", ")
+	}
+	takes := fmt.Sprint(needed)
 	switch {
 	case level == pb.Consistency_EACH_QUORUM:
-		what = fmt.Sprintf("%d answered in %v, it takes a majority in each region", len(heard), after.Round(time.Millisecond))
+		takes = "a majority in each region"
 	case len(quorums) > 1: // while owners change
-		what = fmt.Sprintf("%d answered in %v, it takes enough of the owners there were and of those to come", len(heard), after.Round(time.Millisecond))
+		takes = "enough of the owners there were and of those to come"
 	}
-	return fmt.Errorf("%w: %s; these are %s", ErrNotEnough, what, strings.Join(regions, ", "))
+	return fmt.Errorf("%w: %s, it takes %s; these are %s", ErrNotEnough, what, takes, strings.Join(regions, ", "))
 }

@@ -14,7 +14,6 @@ import (
 	"github.com/atolldb/atoll/antientropy"
 	"github.com/atolldb/atoll/crdt"
 	"github.com/atolldb/atoll/internal/hlc"
-	"github.com/atolldb/atoll/internal/membership"
 	"github.com/atolldb/atoll/internal/quiet"
 	"github.com/atolldb/atoll/internal/ring"
 	"github.com/atolldb/atoll/internal/store"
@@ -102,7 +101,7 @@ func Open(options Options, s store.Store) (*Replica, error) {
 		incarnation: uint64(randomActor()),
 		stopping:    make(chan struct{}),
 		keeper:      newKeeper(),
-		observer:    observer{detector: membership.New(options.Member, options.Heartbeats)},
+		observer:    newObserver(options),
 	}
 	r.tasks, r.endTasks = context.WithCancel(context.Background())
 	found, mine, err := r.claim()
