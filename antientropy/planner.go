@@ -83,6 +83,7 @@ type ending struct {
 
 type peer struct {
 	rank     int
+	doubt    int // as of this tick: how unlikely it is to answer, 0 if nothing speaks against it
 	shards   []advert
 	failures int
 	pause    time.Time // no tasks before
@@ -107,8 +108,8 @@ func NewPlanner(c Config, shards int) *Planner {
 	}
 }
 
-// Advertise takes in what a peer says of a shard. Peers of a lower rank are
-// asked first. The planner keeps the state.
+// Advertise takes in what a peer says of a shard. Among peers that are as likely
+// to answer, those of a lower rank are asked first. The planner keeps the state.
 func (p *Planner) Advertise(name string, rank, shard int, s State) {
 	if a := p.advert(name, shard); a != nil {
 		p.peers[name].rank = rank
@@ -159,10 +160,15 @@ func (p *Planner) advert(name string, shard int) *advert {
 	return &known.shards[shard]
 }
 
-// Tick returns the tasks to start now, given the states of the own copies: of
-// shards without one, a state without a vector.
-func (p *Planner) Tick(now time.Time, own func(shard int) State) []Task {
+// Tick returns the tasks to start now, given the states of the own copies (of
+// shards without one, a state without a vector), and how unlikely each peer is
+// to answer, 0 if nothing speaks against it. The likely ones are asked first,
+// whatever their rank.
+func (p *Planner) Tick(now time.Time, own func(shard int) State, doubt func(peer string) int) []Task {
 	p.settle()
+	for name, known := range p.peers {
+		known.doubt = doubt(name)
+	}
 	var tasks []Task
 	for _, name := range p.byRank() {
 		known := p.peers[name]
@@ -228,19 +234,19 @@ func (p *Planner) due(now time.Time, a *advert, own State, shard int) (Kind, boo
 // walkedEarlier says whether there is a peer whose shard was walked longer ago
 // than this one. Periodic walks go to all peers in turn, the far ones too: what
 // a peer has heard in some ranges only, and nobody has in full, spreads by
-// nothing else.
+// nothing else. Those that may not answer are not waited for.
 func (p *Planner) walkedEarlier(now time.Time, than *advert, shard int) bool {
 	for _, other := range p.peers {
 		a := &other.shards[shard]
-		if a.state.Vector != nil && !now.Before(other.pause) && a.walkedAt.Before(than.walkedAt) {
+		if a.state.Vector != nil && other.doubt == 0 && !now.Before(other.pause) && a.walkedAt.Before(than.walkedAt) {
 			return true
 		}
 	}
 	return false
 }
 
-// byRank returns the peers, those of a lower rank first, each rank rotated
-// from tick to tick.
+// byRank returns the peers, those of less doubt first, and among them those of a
+// lower rank, each rank rotated from tick to tick.
 func (p *Planner) byRank() []string {
 	names := make([]string, 0, len(p.peers))
 	for name := range p.peers {
@@ -250,7 +256,9 @@ func (p *Planner) byRank() []string {
 	if n := len(names); n > 0 {
 		names = append(names[p.turn%n:], names[:p.turn%n]...)
 	}
-	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(p.peers[a].rank, p.peers[b].rank) })
+	slices.SortStableFunc(names, func(a, b string) int {
+		return cmp.Or(cmp.Compare(p.peers[a].doubt, p.peers[b].doubt), cmp.Compare(p.peers[a].rank, p.peers[b].rank))
+	})
 	return names
 }
 

@@ -17,6 +17,8 @@ type desk struct {
 	t   *testing.T
 	now time.Time
 	own []State
+	// doubts are how unlikely peers are to answer.
+	doubts map[string]int
 }
 
 func newDesk(t *testing.T, c Config, shards int) *desk {
@@ -46,7 +48,7 @@ func differing(n uint64) State {
 // after returns the tasks that are due when some time has passed.
 func (d *desk) after(pause time.Duration) []Task {
 	d.now = d.now.Add(pause)
-	return d.Tick(d.now, func(shard int) State { return d.own[shard] })
+	return d.Tick(d.now, func(shard int) State { return d.own[shard] }, func(peer string) int { return d.doubts[peer] })
 }
 
 // want checks the tasks that are due when some time has passed.
@@ -281,6 +283,38 @@ func TestNearFirst(t *testing.T) {
 			d.want(0)
 		}
 		d.want(grace, Task{Fetch, "near", 0})
+	}
+}
+
+// A far peer that is there is asked before a near one that may not be, and one
+// that is not there is asked where nobody else has what is missing.
+func TestLikelyFirst(t *testing.T) {
+	d := newDesk(t, Config{}, 2)
+	d.doubts = map[string]int{"suspect": 1, "down": 2}
+	d.Advertise("down", 0, 0, at(1))
+	d.Advertise("suspect", 0, 0, at(1))
+	d.Advertise("there", 1, 0, at(1))
+	d.Advertise("down", 0, 1, at(1))
+	for range 7 {
+		d.want(0)
+	}
+	d.want(grace, Task{Fetch, "there", 0}, Task{Fetch, "down", 1})
+	d.Done(Task{Fetch, "there", 0}, d.now, Outcome{Err: errors.New("no")})
+	d.want(0, Task{Fetch, "suspect", 0})
+}
+
+// The turn of a peer that may not answer does not hold up periodic walks with
+// the others.
+func TestPeriodicWalksPassOverTheUnlikely(t *testing.T) {
+	d := newDesk(t, Config{}, 1)
+	d.Advertise("down", 0, 0, at(0))
+	d.Advertise("there", 1, 0, at(0))
+	d.doubts = map[string]int{"down": 2}
+	d.want(0)
+	for range 3 {
+		for _, task := range d.want(walks, Task{WalkPeriodic, "there", 0}) {
+			d.Done(task, d.now, Outcome{})
+		}
 	}
 }
 

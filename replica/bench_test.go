@@ -246,7 +246,7 @@ func BenchmarkIdle(b *testing.B) {
 	}
 	now := time.Now()
 	for b.Loop() {
-		m.peers.planner.Tick(now, m.State)
+		m.peers.planner.Tick(now, m.State, standings(nil).doubt)
 	}
 	b.ReportMetric(float64(testShards*10), "states/op")
 }

@@ -76,14 +76,14 @@ func (r *Replica) replaceLeaf(s *shard, leaf int, atAnyPrice bool) error {
 	return err
 }
 
-// askAround tries the peers that were heard of, the near ones first, until one
+// askAround tries the peers that were heard of, the likely ones first, until one
 // does.
 func (r *Replica) askAround(ask func(ctx context.Context, member string) error) error {
 	why := errAlone
 	if r.network.Load() == nil {
 		return why
 	}
-	for _, member := range r.peers.byDistance(r.options.Region) {
+	for _, member := range r.byPromise() {
 		if err := ask(r.present(member), member); err == nil {
 			return nil
 		} else if why == errAlone || errors.Is(err, errTooLittle) {

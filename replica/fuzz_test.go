@@ -199,9 +199,9 @@ func FuzzGossip(f *testing.F) {
 				Shards: []*pb.ShardState{{Shard: fuzzShard, Vector: b, Root: state.Root, Whole: true}},
 			})})
 			m.peers.mu.Lock()
-			m.peers.planner.Tick(m.options.Now(), m.State)
+			m.peers.planner.Tick(m.options.Now(), m.State, standings(nil).doubt)
 			m.peers.questions()
-			m.peers.planner.Tick(m.options.Now().Add(time.Hour), m.State)
+			m.peers.planner.Tick(m.options.Now().Add(time.Hour), m.State, standings(nil).doubt)
 			m.peers.mu.Unlock()
 			m.Status(true)
 		})

@@ -111,8 +111,9 @@ func (r *Replica) gossip() {
 			next = now.Add(r.options.GossipInterval)
 		}
 		r.beat(&heart)
+		states, _ := r.observer.opinion()
 		r.peers.mu.Lock()
-		tasks := r.peers.planner.Tick(r.options.Now(), r.pursued)
+		tasks := r.peers.planner.Tick(r.options.Now(), r.pursued, states.doubt)
 		questions := r.peers.questions()
 		r.peers.mu.Unlock()
 		for _, t := range tasks {

@@ -32,6 +32,9 @@ type standings map[string]membership.State
 // gone says whether a member is confirmed not to be there.
 func (s standings) gone(member string) bool { return s[member] >= membership.Down }
 
+// doubt says how unlikely a member is to answer, 0 if nothing speaks against it.
+func (s standings) doubt(member string) int { return int(s[member]) }
+
 func newObserver(o Options) observer {
 	return observer{detector: membership.New(o.Member, o.Heartbeats), news: make(chan struct{})}
 }

@@ -9,8 +9,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/atolldb/atoll/antientropy"
 	"github.com/atolldb/atoll/crdt"
+	"github.com/atolldb/atoll/internal/membership"
 	"github.com/atolldb/atoll/internal/store"
+	pb "github.com/atolldb/atoll/proto"
 	"github.com/atolldb/atoll/transport"
 	"github.com/atolldb/atoll/transport/memnet"
 )
@@ -110,6 +113,56 @@ func TestGossipIsLost(t *testing.T) {
 		c.members[i%2].do(incr(fmt.Sprint("k", i%30), 1))
 	}
 	c.converge()
+}
+
+// thinks has a member see others of the table in some states, until it hears of
+// them, or misses them.
+func (m *member) thinks(states map[string]membership.State) {
+	m.observer.mu.Lock()
+	defer m.observer.mu.Unlock()
+	for name, state := range states {
+		m.observer.show([]membership.Change{{Member: name, To: state}})
+	}
+}
+
+// Whoever may not answer is asked after those who may, however near it is.
+func TestLikelyPeersAreAskedFirst(t *testing.T) {
+	c := newCluster(t, memnet.Options{})
+	eu := c.start("eu", func(o *Options) { o.Heartbeats.Interval, o.Heartbeats.Patience = time.Minute, time.Minute })
+	asked := make(chan string, 100)
+	peers := map[string]string{"near-1": "eu", "near-2": "eu", "near-3": "eu", "far-1": "us", "far-2": "us"}
+	for name, region := range peers {
+		if err := eu.Enroll(&pb.Member{Name: name, Region: region}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eu.thinks(map[string]membership.State{
+		"near-1": membership.Down, "near-2": membership.Suspect, "near-3": membership.Left, "far-2": membership.Suspect,
+	})
+	for _, name := range []string{"far-1", "far-2", "near-1", "near-2", "near-3"} {
+		end, err := c.network.Join(peers[name], name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer end.Close()
+		_, err = end.Serve(transport.Sync(name), "", func(context.Context, transport.Message) ([]byte, error) {
+			asked <- name
+			return marshal(&pb.SyncAnswer{Error: &pb.Error{Text: "not now"}}), nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ahead := antientropy.State{Vector: crdt.VersionVector{7: 3}}.Message(3)
+		eu.receiveGossip(transport.Message{Data: marshal(&pb.Gossip{
+			Member: name, Region: peers[name], Cluster: eu.clusterNumber(), Shards: []*pb.ShardState{ahead},
+		})})
+	}
+	if got, want := eu.byPromise(), []string{"far-1", "near-2", "far-2", "near-1", "near-3"}; !slices.Equal(got, want) {
+		t.Errorf("they are asked in the order %v, want %v", got, want)
+	}
+	if first := <-asked; first != "far-1" {
+		t.Errorf("%s is asked first, want far-1", first)
+	}
 }
 
 // A new member hears of everything, although nothing changes any more, and so

@@ -1,8 +1,10 @@
 package replica
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -58,14 +60,14 @@ func (r *Replica) awaitFor(ctx context.Context, s *shard, request *proto.Request
 	}
 }
 
-// seek asks the peers, the near ones first, for the events of a shard that this
+// seek asks the peers, the likely ones first, for the events of a shard that this
 // copy lacks. One request at a time does so for all.
 func (r *Replica) seek(ctx context.Context, s *shard) {
 	if r.network.Load() == nil || !s.sought.CompareAndSwap(false, true) {
 		return
 	}
 	defer s.sought.Store(false)
-	for _, member := range r.peers.byDistance(r.options.Region) {
+	for _, member := range r.byPromise() {
 		if ctx.Err() == nil {
 			// What fails here, the planner does in its time.
 			_, _ = r.fetch(ctx, member, s.index)
@@ -73,21 +75,24 @@ func (r *Replica) seek(ctx context.Context, s *shard) {
 	}
 }
 
-// byDistance returns the peers, those of the given region first.
-func (p *peers) byDistance(region string) []string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var near, far []string
-	for name, known := range p.known {
-		if known.region == region {
-			near = append(near, name)
-		} else {
-			far = append(far, name)
+// byPromise returns the peers in the order in which they are to be asked: those
+// that are there before those that are suspect, and these before those that are
+// gone; of the same standing, those of the own region first.
+func (r *Replica) byPromise() []string {
+	states, _ := r.observer.opinion()
+	r.peers.mu.Lock()
+	defer r.peers.mu.Unlock()
+	distance := func(name string) int {
+		if r.peers.known[name].region == r.options.Region {
+			return 0
 		}
+		return 1
 	}
-	slices.Sort(near)
-	slices.Sort(far)
-	return append(near, far...)
+	names := slices.Collect(maps.Keys(r.peers.known))
+	slices.SortFunc(names, func(a, b string) int {
+		return cmp.Or(cmp.Compare(states.doubt(a), states.doubt(b)), cmp.Compare(distance(a), distance(b)), cmp.Compare(a, b))
+	})
+	return names
 }
 
 // unheard counts the events of a vector that were not heard in some range of
