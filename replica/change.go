@@ -373,7 +373,7 @@ func (c *change) flushHeaders(batch *store.Batch, live map[crdt.Object]int) erro
 
 // flushLog appends the events and drops those that the limit leaves behind.
 func (c *change) flushLog(batch *store.Batch) {
-	limit := uint64(c.group.loop.replica.options.LogLimit)
+	limit := c.group.loop.replica.logLimit(c.shard)
 	for _, d := range c.logged {
 		dot := d.event.Dot
 		key := logKey(c.shard.index, dot)

@@ -112,6 +112,7 @@ func (l *loop) remove(s *shard) error {
 	}
 	s.health.forget()
 	s.waiting, s.recorded = waiting{}, -1
+	s.kept.Store(nil)
 	s.role.Store(int32(noCopy))
 	s.set(0, crdt.NewHeard(nil), merkle.Digest{})
 	return nil

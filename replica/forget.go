@@ -302,7 +302,7 @@ func (r *Replica) covered(snap store.Snapshot, s *shard, p antientropy.Part) err
 // logged returns errTooLittle unless the log has all events of an actor from
 // after one up to another.
 func (r *Replica) logged(snap store.Snapshot, index int, actor crdt.Actor, after, upTo uint64) error {
-	if upTo > after && upTo-after > uint64(r.options.LogLimit) {
+	if upTo > after && upTo-after > logStretch*uint64(r.options.LogLimit) {
 		return fmt.Errorf("%w: %d events of %v are missing there", errTooLittle, upTo-after, actor)
 	}
 	for seq := after + 1; seq <= upTo; seq++ {

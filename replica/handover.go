@@ -26,12 +26,7 @@ func (r *Replica) handOver(l *layout, in *regionLayout) (none bool) {
 }
 
 func (r *Replica) handOverShard(l *layout, s *shard) error {
-	var owners []string
-	for _, set := range l.electorates(s.index) {
-		for _, some := range set {
-			owners = append(owners, some...)
-		}
-	}
+	owners := everyone(l.electorates(s.index))
 	if len(owners) == 0 {
 		return fmt.Errorf("nobody owns shard %d", s.index)
 	}

@@ -32,6 +32,11 @@ type standings map[string]membership.State
 // gone says whether a member is confirmed not to be there.
 func (s standings) gone(member string) bool { return s[member] >= membership.Down }
 
+// away says whether a member is missed, and may come back any time.
+func (s standings) away(member string) bool {
+	return s[member] == membership.Suspect || s[member] == membership.Down
+}
+
 // doubt says how unlikely a member is to answer, 0 if nothing speaks against it.
 func (s standings) doubt(member string) int { return int(s[member]) }
 
@@ -117,6 +122,7 @@ func (r *Replica) beat(p *pulse) {
 	changes, suspects := r.observer.tick(now)
 	r.tellChanges(changes)
 	r.sendHeartbeat(suspects, false)
+	r.reviewLogs()
 }
 
 // expect has the members of the table observed, also those never heard, and

@@ -113,7 +113,7 @@ func (r *Replica) Measure() Measures {
 			m.Damaged++
 		}
 		for _, seq := range state.Vector {
-			m.LogEvents += min(seq, uint64(r.options.LogLimit))
+			m.LogEvents += min(seq, r.logLimit(s))
 		}
 	}
 	m.Peers, m.Diverged = r.lags()

@@ -40,7 +40,8 @@ type Options struct {
 	// set, it sees to it that the place is another from now on. Default: nobody
 	// knows, and copies are found out only by what peers know.
 	Place func(renew bool) (string, error)
-	// LogLimit is how many events of each actor the log of a shard keeps.
+	// LogLimit is how many events of each actor the log of a shard keeps, and an
+	// eighth of what it keeps while an owner of the shard is suspect or down.
 	// Peers that are further behind catch up by walks. Default 1024.
 	LogLimit int
 	// Loops is the number of goroutines that write. Default 2.

@@ -149,6 +149,9 @@ func (r *Replica) load() error {
 		if err := r.loadShard(s, snap); err != nil {
 			return err
 		}
+		if err := r.findKept(s, snap); err != nil {
+			return err
+		}
 		r.loop(s).drain(s)
 		r.shards = append(r.shards, s)
 	}

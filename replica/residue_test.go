@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/atolldb/atoll/crdt"
+	"github.com/atolldb/atoll/internal/membership"
 	"github.com/atolldb/atoll/internal/store"
 	pb "github.com/atolldb/atoll/proto"
 	"github.com/atolldb/atoll/transport/memnet"
@@ -218,6 +219,87 @@ func TestLogLimit(t *testing.T) {
 		if m == eu && len(events) != 10 {
 			t.Errorf("%d events", len(events))
 		}
+	}
+}
+
+// While an owner is missed, the logs keep more than their limit, so that it comes
+// back without a walk, and a restart does not end that. When it has caught up
+// they are as short as before.
+func TestLogIsKeptForOwnersThatAreAway(t *testing.T) {
+	const limit = 10
+	c := newCluster(t, memnet.Options{})
+	few := func(o *Options) { enrolled("1")(o); o.LogLimit = limit }
+	eu, us, ap := c.start("eu", few), c.start("us", few), c.start("ap", few)
+	c.allKnow()
+	s := eu.shards[shardOf("c")]
+	write := func(n int) {
+		for range n {
+			eu.do(incr("c", 1))
+		}
+	}
+	most := func(m *member) (most int) {
+		perActor := map[crdt.Actor]int{}
+		for dot := range audit(t, m.disk, m.options)[s.index].log {
+			perActor[dot.Actor]++
+			most = max(most, perActor[dot.Actor])
+		}
+		return most
+	}
+	write(2 * limit)
+	c.converge()
+	if n := most(eu); n != limit {
+		t.Errorf("with all there, the log has %d events, want %d", n, limit)
+	}
+
+	walks := us.Counters()["walks"]
+	c.network.CutRegion("us")
+	for _, m := range []*member{eu, ap} {
+		eventually(t, m.options.Member+" misses us", func() bool { return m.shards[s.index].kept.Load() != nil })
+	}
+	write(3 * limit)
+	eu.restart(nil)
+	if eu.shards[s.index].kept.Load() == nil {
+		t.Error("the restart ended it")
+	}
+	write(3 * limit)
+	c.converge(eu, ap)
+	for _, m := range []*member{eu, ap} {
+		if n := most(m); n != 7*limit {
+			t.Errorf("without us, the log of %s has %d events, want %d", m.options.Member, n, 7*limit)
+		}
+	}
+	c.network.RestoreRegion("us")
+	c.converge()
+	if n := us.Counters()["walks"] - walks; n > 0 {
+		t.Errorf("us has walked %d times", n)
+	}
+	short := func() {
+		t.Helper()
+		for _, m := range []*member{eu, ap} {
+			eventually(t, m.options.Member+" keeps no more", func() bool { return m.shards[s.index].kept.Load() == nil })
+			m.idle()
+			if n := most(m); n != limit {
+				t.Errorf("with us again, the log of %s has %d events, want %d", m.options.Member, n, limit)
+			}
+		}
+	}
+	short()
+
+	// There is a bound, and whoever has left is not missed.
+	c.network.CutRegion("us")
+	eventually(t, "eu misses us again", func() bool { return eu.shards[s.index].kept.Load() != nil })
+	write((logStretch + 2) * limit)
+	if n := most(eu); n != logStretch*limit {
+		t.Errorf("the log has %d events, want %d", n, logStretch*limit)
+	}
+	c.network.RestoreRegion("us")
+	c.converge()
+	short()
+	us.stop()
+	eu.sees("us", membership.Left)
+	eu.reviewLogs()
+	if eu.shards[s.index].kept.Load() != nil {
+		t.Error("the log is kept for one that has left")
 	}
 }
 

@@ -31,6 +31,9 @@ type shard struct {
 	writer    atomic.Uint64 // the actor
 	change    atomic.Pointer[chan struct{}]
 	sought    atomic.Bool // peers are being asked for events
+	// kept is what was heard when the log began to keep more than its limit, for an
+	// owner that is away; nil if it does not.
+	kept atomic.Pointer[crdt.VersionVector]
 	// unsettled are increments of this actor to be taken back if another that the
 	// counter has not heard yet stands.
 	unsettled []crdt.FieldID
