@@ -12,7 +12,7 @@ import (
 // The promises of the issue, for ten members and an eleventh.
 const (
 	mostBusy  = 1.25 // load of the busiest member, in multiples of the mean
-	mostMoved = 1.3  // assignments that change, in multiples of the fair share of the eleventh
+	mostMoved = 1.3  // assignments that change, in multiples of the fair share of who joins
 )
 
 // names returns n distinct names drawn from the seed, in one of the styles that
@@ -136,6 +136,27 @@ func TestBalanceAndMovement(t *testing.T) {
 				t.Errorf("worst movement is %.3f times the fair share", worst)
 			}
 		})
+	}
+}
+
+// A fourth member that joins a region of three moves hardly more than its fair
+// share, whatever the names.
+func TestFourthMemberMovesItsShare(t *testing.T) {
+	first := rand.Uint64N(1 << 32)
+	t.Logf("seed %d", first)
+	for _, shards := range []int{256, 1024} {
+		for rf := 1; rf <= 3; rf++ {
+			var move []float64
+			for seed := first; seed < first+100; seed++ {
+				members := equal(names(seed, 4), 1)
+				n := moved(place(t, members[:3], shards, rf), place(t, members, shards, rf))
+				move = append(move, float64(n)/(float64(shards*rf)/4))
+				if last := move[len(move)-1]; last > mostMoved {
+					t.Errorf("%d shards, rf %d, seed %d: the fourth member moves %.3f times its fair share", shards, rf, seed, last)
+				}
+			}
+			t.Logf("%d shards, rf %d: moved %s", shards, rf, report(move))
+		}
 	}
 }
 
