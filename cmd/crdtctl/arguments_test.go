@@ -2,9 +2,12 @@ package main
 
 import (
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/urfave/cli/v2"
 )
 
 func TestArrange(t *testing.T) {
@@ -43,6 +46,23 @@ func TestArrange(t *testing.T) {
 			t.Errorf("%q is arranged as %q, %v; want %q", line, got, err, want)
 		}
 	}
+}
+
+// A flag the zero value of which stands for something else says what it is.
+func TestDefaultsAreSaid(t *testing.T) {
+	var check func(name string, flags []cli.Flag, commands []*cli.Command)
+	check = func(name string, flags []cli.Flag, commands []*cli.Command) {
+		for _, f := range flags {
+			if text := f.String(); regexp.MustCompile(`default: 0|\(default.*\(default`).MatchString(text) {
+				t.Errorf("%s: %s", name, text)
+			}
+		}
+		for _, c := range commands {
+			check(name+" "+c.Name, c.Flags, c.Subcommands)
+		}
+	}
+	a := app(nil, io.Discard, io.Discard)
+	check(a.Name, a.Flags, a.Commands)
 }
 
 func TestSuggestion(t *testing.T) {

@@ -36,7 +36,7 @@ The keys begin with "bench:", and stay.`,
 			&cli.IntFlag{Name: "clients", Value: 64, Usage: "how many `N` clients at the same time"},
 			&cli.IntFlag{Name: "keys", Value: 1000, Usage: "spread over `N` keys"},
 			&cli.DurationFlag{Name: "duration", Value: 5 * time.Second, Usage: "how long"},
-			&cli.Uint64Flag{Name: "count", Usage: "end after `N` operations; without --duration, whatever it takes"},
+			&cli.Uint64Flag{Name: "count", Usage: "end after `N` operations; without --duration, whatever it takes", DefaultText: "when the time is over"},
 		},
 		Action: bench,
 	}

@@ -39,7 +39,7 @@ there within ten seconds: else, or if a write failed, the exit code is 1.
 			&cli.StringFlag{Name: "name", Usage: "write under keys of `NAME`, which nobody else uses meanwhile (default: random)"},
 			&cli.IntFlag{Name: "rate", Value: 100, Usage: "try `N` writes per second"},
 			&cli.IntFlag{Name: "clients", Value: 4, Usage: "how many `N` clients at the same time"},
-			&cli.DurationFlag{Name: "duration", Usage: "how long (default: until it is interrupted)"},
+			&cli.DurationFlag{Name: "duration", Usage: "how long", DefaultText: "until it is interrupted"},
 		},
 		Action: func(c *cli.Context) error {
 			l := &load{name: c.String("name"), rate: c.Int("rate"), clients: c.Int("clients"), duration: c.Duration("duration")}

@@ -47,7 +47,7 @@ func settingsCommand() *cli.Command {
 crdtctl ring shows how far that is, and crdtctl verify waits for its end.`,
 		Before: takes(0, 0),
 		Flags: []cli.Flag{
-			&cli.IntFlag{Name: "owners", Usage: "let `N` members of each region own a shard, as far as there are so many"},
+			&cli.IntFlag{Name: "owners", Usage: "let `N` members of each region own a shard, as far as there are so many", DefaultText: "as it is"},
 			&cli.StringFlag{Name: "default-consistency", Usage: "take `LEVEL` for reads and writes that do not say --consistency"},
 		},
 		Action: func(c *cli.Context) error {
