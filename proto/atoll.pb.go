@@ -3875,8 +3875,6 @@ func (x *Status) GetUnmet() bool {
 	return false
 }
 
-// ScrubQuery asks how a scrub stands: the comparison of all that is stored with
-// its digests.
 // Holdings says of how many shards a member has copies.
 type Holdings struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3886,6 +3884,7 @@ type Holdings struct {
 	Hints         uint32                 `protobuf:"varint,4,opt,name=hints,proto3" json:"hints,omitempty"`                                // of these, those that it took writes for in place of owners
 	JoinedBytes   uint64                 `protobuf:"varint,5,opt,name=joined_bytes,json=joinedBytes,proto3" json:"joined_bytes,omitempty"` // that it has taken over since the process started
 	HintEvents    uint64                 `protobuf:"varint,6,opt,name=hint_events,json=hintEvents,proto3" json:"hint_events,omitempty"`    // that wait in hints
+	Ready         uint32                 `protobuf:"varint,7,opt,name=ready,proto3" json:"ready,omitempty"`                                // it has them, and serves them once the owners change
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3962,6 +3961,15 @@ func (x *Holdings) GetHintEvents() uint64 {
 	return 0
 }
 
+func (x *Holdings) GetReady() uint32 {
+	if x != nil {
+		return x.Ready
+	}
+	return 0
+}
+
+// ScrubQuery asks how a scrub stands: the comparison of all that is stored with
+// its digests.
 type ScrubQuery struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Start         bool                   `protobuf:"varint,1,opt,name=start,proto3" json:"start,omitempty"`                 // start one, unless one is running
@@ -4636,7 +4644,7 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\x05unmet\x18\x0e \x01(\bR\x05unmet\x1a;\n" +
 	"\rCountersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xae\x01\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xc4\x01\n" +
 	"\bHoldings\x12\x14\n" +
 	"\x05owned\x18\x01 \x01(\rR\x05owned\x12\x18\n" +
 	"\ajoining\x18\x02 \x01(\rR\ajoining\x12\x18\n" +
@@ -4644,7 +4652,8 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\x05hints\x18\x04 \x01(\rR\x05hints\x12!\n" +
 	"\fjoined_bytes\x18\x05 \x01(\x04R\vjoinedBytes\x12\x1f\n" +
 	"\vhint_events\x18\x06 \x01(\x04R\n" +
-	"hintEvents\";\n" +
+	"hintEvents\x12\x14\n" +
+	"\x05ready\x18\a \x01(\rR\x05ready\";\n" +
 	"\n" +
 	"ScrubQuery\x12\x14\n" +
 	"\x05start\x18\x01 \x01(\bR\x05start\x12\x17\n" +

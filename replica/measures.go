@@ -29,8 +29,9 @@ type Measures struct {
 
 	// Copies counts the shards of applications, the system shard is none, of
 	// which there is a copy, by what it is: "owned" and served, "joining" if it
-	// is being taken over, "handing" if it is kept until all owners have what it
-	// has, or "hinted" if it holds writes that were taken in place of owners.
+	// is being taken over, "ready" if it is served once the owners change,
+	// "handing" if it is kept until all owners have what it has, or "hinted" if it
+	// holds writes that were taken in place of owners.
 	Copies map[string]int
 	// HintedEvents is how many events wait here for owners, and JoinedBytes how
 	// much was taken over.
@@ -147,7 +148,7 @@ func (m *meter) report(out *Measures) {
 func (r *Replica) copies() map[string]int {
 	h := r.holdings()
 	return map[string]int{
-		"owned": int(h.GetOwned()), "joining": int(h.GetJoining()),
+		"owned": int(h.GetOwned()), "joining": int(h.GetJoining()), "ready": int(h.GetReady()),
 		"handing": int(h.GetHanding() - h.GetHints()), "hinted": int(h.GetHints()),
 	}
 }

@@ -254,6 +254,7 @@ func (r *Replica) Rings() (*pb.Rings, error) {
 // holdings says of how many shards this member has copies.
 func (r *Replica) holdings() *pb.Holdings {
 	h := &pb.Holdings{JoinedBytes: r.arranger.joinedBytes.Load(), HintEvents: r.hintedEvents()}
+	in := r.ownRegion()
 	for _, s := range r.shards[:r.options.Shards] {
 		switch serving := s.serving.Load(); {
 		case serving:
@@ -263,9 +264,33 @@ func (r *Replica) holdings() *pb.Holdings {
 		case s.is(hinted):
 			h.Handing++
 			h.Hints++
+		case s.whole() && in.claimOf(r.options.Member, s.index) != unrelated:
+			h.Ready++
 		case s.is(complete, founded, dropping):
 			h.Handing++
 		}
 	}
 	return h
+}
+
+// ownRegion returns who owns what in this member's region, as far as it has read
+// that: nobody, if it never could.
+func (r *Replica) ownRegion() *regionLayout {
+	var in *regionLayout
+	if l := r.knownView(); l != nil {
+		in = l.regions[r.options.Region]
+	}
+	if in == nil {
+		in = &regionLayout{}
+	}
+	return in
+}
+
+// knownView returns who owns what, as it was when it could last be read; nil if it
+// never could.
+func (r *Replica) knownView() *layout {
+	if l, err := r.view(); err == nil {
+		return l
+	}
+	return r.roster.Load()
 }

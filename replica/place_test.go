@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -11,7 +12,9 @@ import (
 	"time"
 
 	"github.com/atolldb/atoll/internal/ring"
+	"github.com/atolldb/atoll/internal/store"
 	"github.com/atolldb/atoll/internal/store/badgerstore"
+	"github.com/atolldb/atoll/internal/store/memstore"
 	pb "github.com/atolldb/atoll/proto"
 	"github.com/atolldb/atoll/transport/memnet"
 )
@@ -102,6 +105,47 @@ func TestMembersCome(t *testing.T) {
 			}
 		}
 	}
+}
+
+// newcomer returns a second member of a region of one, which has taken over all
+// shards and cannot say so before report is called: only the first one counts
+// until then.
+func newcomer(t *testing.T) (c *cluster, first, second *member, report func()) {
+	c = newCluster(t, memnet.Options{})
+	first = c.start("eu-1", inRegion("eu"))
+	first.do(incr("key", 1))
+	held := make(chan struct{})
+	report = sync.OnceFunc(func() { close(held) })
+	t.Cleanup(report)
+	d := &disk{Store: memstore.New()}
+	d.onCommit(func(b *store.Batch, commit func() error) error {
+		for _, w := range b.Writes() {
+			if bytes.Contains(w.Key, []byte(progressPrefix+"eu-2")) {
+				<-held
+			}
+		}
+		return commit()
+	})
+	second = c.startOn("eu-2", d, inRegion("eu"))
+	eventually(t, "eu-2 has all shards", func() bool {
+		return !slices.ContainsFunc(second.shards[:testShards], func(s *shard) bool { return !s.whole() })
+	})
+	return c, first, second, report
+}
+
+// A newcomer that has all of its shards hands over nothing while the owners that
+// were there count alone.
+func TestNewcomerIsReady(t *testing.T) {
+	c, first, second, report := newcomer(t)
+	if h := second.holdings(); h.GetReady() != testShards || h.GetHanding() != 0 || h.GetOwned() != 0 {
+		t.Errorf("the newcomer holds %v, want %d shards ready", h, testShards)
+	}
+	report()
+	eventually(t, "both own all", func() bool {
+		h, was := second.holdings(), first.holdings()
+		return h.GetOwned() == testShards && h.GetReady() == 0 && was.GetOwned() == testShards
+	})
+	c.agreeOnAll()
 }
 
 // What is placed is what the pure function of the table says.

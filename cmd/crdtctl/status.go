@@ -19,8 +19,9 @@ func statusCommand() *cli.Command {
 		Name: "status", ArgsUsage: "[MEMBER]",
 		Usage: "show how far behind others are, in events and seconds",
 		Description: `It is what one member says: the one connected to, or MEMBER. First, of how many
-shards it has copies: those it owns, those it takes over, and those it hands over
-to their owners, among them hints. Of each peer:
+shards it has copies: those it owns, those it takes over, those it has taken over
+and serves once the owners change, and those it hands over to their owners, among
+them hints. Of each peer:
 
    LAG      events that the member has and the peer was not heard to have
    AGE      age of the oldest of them, if the log still has it
@@ -67,6 +68,7 @@ type holdingsAnswer struct {
 	Owned       uint32 `json:"owned"`
 	Joining     uint32 `json:"joining"`      // it takes them over, and does not serve them yet
 	JoinedBytes uint64 `json:"joined_bytes"` // that it has taken over since its start
+	Ready       uint32 `json:"ready"`        // it has taken them over, and serves them once the owners change
 	Handing     uint32 `json:"handing_over"` // it keeps them until all owners have what it has
 	Hints       uint32 `json:"hints"`        // of these, those that hold writes it took in place of owners
 	HintEvents  uint64 `json:"hint_events"`
@@ -74,8 +76,14 @@ type holdingsAnswer struct {
 
 func (h holdingsAnswer) print(w io.Writer) {
 	fmt.Fprintf(w, "owns %s", plural(int(h.Owned), "shard"))
-	if h.Joining > 0 || h.JoinedBytes > 0 {
-		fmt.Fprintf(w, "; takes over %d, %s since its start", h.Joining, mebibytes(h.JoinedBytes))
+	if h.Joining > 0 {
+		fmt.Fprintf(w, "; takes over %d", h.Joining)
+	}
+	if h.Ready > 0 {
+		fmt.Fprintf(w, "; has taken over %d, served once the owners change", h.Ready)
+	}
+	if h.JoinedBytes > 0 {
+		fmt.Fprintf(w, "; took over %s since its start", mebibytes(h.JoinedBytes))
 	}
 	if h.Handing > 0 {
 		fmt.Fprintf(w, "; hands over %d", h.Handing)
@@ -112,7 +120,10 @@ func statusOf(status *pb.Status, shards int, perShard bool) statusAnswer {
 		Damages: damagesOf(status), NotWhole: append([]uint32{}, status.GetNotWhole()...),
 	}
 	h := status.GetHoldings()
-	s.Holdings = holdingsAnswer{h.GetOwned(), h.GetJoining(), h.GetJoinedBytes(), h.GetHanding(), h.GetHints(), h.GetHintEvents()}
+	s.Holdings = holdingsAnswer{
+		Owned: h.GetOwned(), Joining: h.GetJoining(), JoinedBytes: h.GetJoinedBytes(), Ready: h.GetReady(),
+		Handing: h.GetHanding(), Hints: h.GetHints(), HintEvents: h.GetHintEvents(),
+	}
 	heard := map[string]bool{}
 	for _, p := range status.GetPeers() {
 		heard[p.GetRegion()] = true

@@ -161,7 +161,7 @@ func empty(t *testing.T, m *cluster.Member) {
 		if err != nil {
 			return err.Error()
 		}
-		if h := status.GetHoldings(); h.GetOwned()+h.GetJoining()+h.GetHanding() > 0 {
+		if h := status.GetHoldings(); h.GetOwned()+h.GetJoining()+h.GetReady()+h.GetHanding() > 0 {
 			return h.String()
 		}
 		return ""
