@@ -347,12 +347,12 @@ done
 	program.Env = append(os.Environ(), "PATH="+shell(t)+string(os.PathListSeparator)+os.Getenv("PATH"))
 	program.Stderr = os.Stderr
 	got, err := program.Output()
-	want := `: counter set register del status members member ring settings verify scrub backup restore bench load demo version completion
+	want := `: counter set register del status members member ring settings user certs verify scrub backup restore bench load demo version completion
 co: counter completion
 counter : incr id get reset
 counter g: get
 register get k --s: --siblings --server --session
-register get k --: --siblings --server --timeout --consistency --session --json --help --version
+register get k --: --siblings --server --key --ca --creds --user --timeout --consistency --session --json --help --version
 bench --cl: --clients
 counter reset -- : 
 set rm k -- x: 
@@ -363,7 +363,7 @@ bench --op c: counter
 counter get k --consistency e: each-quorum
 completion : bash zsh
 completion z: zsh
-counter incr k --: --id --server --timeout --consistency --session --json --help --version
+counter incr k --: --id --server --key --ca --creds --user --timeout --consistency --session --json --help --version
 bench --nonsense : 
 `
 	if string(got) != want || err != nil {
