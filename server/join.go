@@ -118,7 +118,7 @@ func (c Config) survey(ctx context.Context, servers []string) (status *pb.Status
 			return nil, nil, fmt.Errorf("%s was told of others, and has met none of them yet: %w", status.GetMember(), ctx.Err())
 		}
 	}
-	views, err := conn.Members(ctx, "")
+	views, err := conn.Members(ctx, status.GetMember()) // another one may be joining
 	for _, v := range views {
 		members = append(members, v.GetMember())
 	}

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -61,6 +62,23 @@ func TestJoinByOneAddress(t *testing.T) {
 		}
 		return err == nil && alive == 2
 	})
+}
+
+// TestJoinOneAfterTheOther: whoever joins learns of those who are there, also
+// while others are joining that know of nobody yet.
+func TestJoinOneAfterTheOther(t *testing.T) {
+	base := t.TempDir()
+	first := start(t, alone(filepath.Join(base, "1")))
+	defer stop(t, first)
+	for _, name := range []string{"2", "3", "4", "5", "6"} {
+		c := alone(filepath.Join(base, name))
+		c.Name, c.Join = name, []string{first.Addresses().Client}
+		s := start(t, c)
+		defer stop(t, s)
+		if route := first.Addresses().Cluster; !slices.Contains(s.Config().Join, route) {
+			t.Errorf("%s joins %v, want %s among them", name, s.Config().Join, route)
+		}
+	}
 }
 
 // TestJoinRefused: what does not fit is told before anything is made.
