@@ -252,17 +252,21 @@ func (c *Client) do(ctx context.Context, key string, ops ...*pb.Operation) ([]*p
 	return c.once(ctx, nil, key, ops...)
 }
 
-// once does operations under an id, if there is one.
+// once does operations on a key under an id, if there is one.
 func (c *Client) once(ctx context.Context, id []byte, key string, ops ...*pb.Operation) ([]*pb.Result, error) {
 	for _, op := range ops {
 		op.Key = []byte(key)
 	}
+	return c.inShard(ctx, ring.Shard(key, c.shards), id, ops...)
+}
+
+// inShard does operations in a shard under an id, if there is one.
+func (c *Client) inShard(ctx context.Context, shard int, id []byte, ops ...*pb.Operation) ([]*pb.Result, error) {
 	ctx, cancel := c.bound(ctx)
 	defer cancel()
 	if err := ctx.Err(); err != nil { // before anything was sent
 		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
-	shard := ring.Shard(key, c.shards)
 	request := &pb.Request{
 		Operations: ops, Operation: id, After: c.session.after(shard), Consistency: c.level, PatienceMs: patience(ctx),
 	}

@@ -64,6 +64,7 @@ func TestClient(t *testing.T) {
 				{"SetMembers", setMembers},
 				{"Register", register},
 				{"DeleteAndTypes", deleteAndTypes},
+				{"Scan", scan},
 				{"Invalid", invalid},
 				{"Context", contexts},
 				{"Concurrent", concurrent},

@@ -11,6 +11,7 @@
 //	Session, Resume,    calls that see what those before them saw, in every
 //	Token               region
 //	Delete, Types       what a key holds, whatever its type
+//	Scan                the objects that there are, in the order of their keys
 //	Status, Verify      what members say of themselves, and whether they agree
 //	New, Asker          the same over a member in this process
 //

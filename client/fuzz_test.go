@@ -24,6 +24,7 @@ func FuzzAnswer(f *testing.F) {
 		&pb.Answer{Results: []*pb.Result{{Number: -5, Flag: true}}, Vector: vector},
 		&pb.Answer{Results: []*pb.Result{{Values: [][]byte{[]byte("a"), {}}, More: []byte("a")}}, Vector: vector},
 		&pb.Answer{Results: []*pb.Result{{Siblings: []*pb.Sibling{{Value: []byte("v"), Time: 1 << 50, Actor: 9}}, OtherTypes: []uint32{1, 77}}}},
+		&pb.Answer{Results: []*pb.Result{pageOf("{k}b\x02", "{k}", "{k}b")}, Vector: vector},
 		&pb.Answer{Error: &pb.Error{Code: pb.Error_BUSY, Text: "because"}},
 		&pb.ClusterInfo{Shards: 8, Member: "eu", Region: "eu", Regions: []string{"us", "a b"}},
 		&pb.SyncAnswer{What: &pb.SyncAnswer_Status{Status: &pb.Status{
@@ -86,6 +87,12 @@ func everyCall(ctx context.Context, c *Client) (errs []error) {
 	note(nil, c.Register("k").Set(ctx, []byte("v")))
 	note(c.Types(ctx, "k"))
 	note(c.Delete(ctx, "k"))
+	for _, err := range c.Scan(ctx, ScanOptions{Prefix: "{k}"}) {
+		if pages++; err != nil || pages > 200 {
+			errs = append(errs, err)
+			break
+		}
+	}
 	note(c.Status(ctx, "eu", true))
 	note(c.Verify(ctx, 0, nil))
 	return errs

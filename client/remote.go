@@ -133,7 +133,7 @@ func onlyReads(request *pb.Request) bool {
 	for _, op := range request.GetOperations() {
 		switch op.GetWhat().(type) {
 		case *pb.Operation_CounterGet, *pb.Operation_SetHas, *pb.Operation_SetCard,
-			*pb.Operation_SetMembers, *pb.Operation_RegisterGet:
+			*pb.Operation_SetMembers, *pb.Operation_RegisterGet, *pb.Operation_Scan:
 		default:
 			return false
 		}

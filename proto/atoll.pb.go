@@ -211,7 +211,7 @@ func (x Error_Code) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Error_Code.Descriptor instead.
 func (Error_Code) EnumDescriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{9, 0}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{11, 0}
 }
 
 // Request is a list of operations on keys of one shard. The writes among them
@@ -297,7 +297,7 @@ func (x *Request) GetOperation() []byte {
 
 type Operation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Key   []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Key   []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"` // of a scan: what keys begin with
 	// Types that are valid to be assigned to What:
 	//
 	//	*Operation_CounterAdd
@@ -311,6 +311,7 @@ type Operation struct {
 	//	*Operation_RegisterSet
 	//	*Operation_RegisterGet
 	//	*Operation_Delete
+	//	*Operation_Scan
 	What          isOperation_What `protobuf_oneof:"what"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -459,6 +460,15 @@ func (x *Operation) GetDelete() *Delete {
 	return nil
 }
 
+func (x *Operation) GetScan() *Scan {
+	if x != nil {
+		if x, ok := x.What.(*Operation_Scan); ok {
+			return x.Scan
+		}
+	}
+	return nil
+}
+
 type isOperation_What interface {
 	isOperation_What()
 }
@@ -507,6 +517,10 @@ type Operation_Delete struct {
 	Delete *Delete `protobuf:"bytes,12,opt,name=delete,proto3,oneof"` // answers number: how many objects were there
 }
 
+type Operation_Scan struct {
+	Scan *Scan `protobuf:"bytes,13,opt,name=scan,proto3,oneof"` // alone in its request; answers objects and more
+}
+
 func (*Operation_CounterAdd) isOperation_What() {}
 
 func (*Operation_CounterReset) isOperation_What() {}
@@ -528,6 +542,8 @@ func (*Operation_RegisterSet) isOperation_What() {}
 func (*Operation_RegisterGet) isOperation_What() {}
 
 func (*Operation_Delete) isOperation_What() {}
+
+func (*Operation_Scan) isOperation_What() {}
 
 type Empty struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -707,6 +723,130 @@ func (x *Delete) GetType() uint32 {
 	return 0
 }
 
+// Scan asks for up to limit objects that come after a cursor, which is a key and,
+// as a byte, a type; they come in the order of these. A page may have none and
+// still not be the last.
+type Scan struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	After         []byte                 `protobuf:"bytes,1,opt,name=after,proto3" json:"after,omitempty"`
+	Limit         uint32                 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	Type          uint32                 `protobuf:"varint,3,opt,name=type,proto3" json:"type,omitempty"` // of the objects; 0: every type
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Scan) Reset() {
+	*x = Scan{}
+	mi := &file_proto_atoll_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Scan) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Scan) ProtoMessage() {}
+
+func (x *Scan) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_atoll_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Scan.ProtoReflect.Descriptor instead.
+func (*Scan) Descriptor() ([]byte, []int) {
+	return file_proto_atoll_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Scan) GetAfter() []byte {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+func (x *Scan) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *Scan) GetType() uint32 {
+	if x != nil {
+		return x.Type
+	}
+	return 0
+}
+
+// Object is what a scan shows of one.
+type Object struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Type          uint32                 `protobuf:"varint,2,opt,name=type,proto3" json:"type,omitempty"`
+	Fields        uint64                 `protobuf:"varint,3,opt,name=fields,proto3" json:"fields,omitempty"` // elements of a set; 1 of others
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Object) Reset() {
+	*x = Object{}
+	mi := &file_proto_atoll_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Object) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Object) ProtoMessage() {}
+
+func (x *Object) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_atoll_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Object.ProtoReflect.Descriptor instead.
+func (*Object) Descriptor() ([]byte, []int) {
+	return file_proto_atoll_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Object) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *Object) GetType() uint32 {
+	if x != nil {
+		return x.Type
+	}
+	return 0
+}
+
+func (x *Object) GetFields() uint64 {
+	if x != nil {
+		return x.Fields
+	}
+	return 0
+}
+
 type Sibling struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Value         []byte                 `protobuf:"bytes,1,opt,name=value,proto3" json:"value,omitempty"`
@@ -718,7 +858,7 @@ type Sibling struct {
 
 func (x *Sibling) Reset() {
 	*x = Sibling{}
-	mi := &file_proto_atoll_proto_msgTypes[6]
+	mi := &file_proto_atoll_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -730,7 +870,7 @@ func (x *Sibling) String() string {
 func (*Sibling) ProtoMessage() {}
 
 func (x *Sibling) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[6]
+	mi := &file_proto_atoll_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -743,7 +883,7 @@ func (x *Sibling) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sibling.ProtoReflect.Descriptor instead.
 func (*Sibling) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{6}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Sibling) GetValue() []byte {
@@ -775,13 +915,14 @@ type Result struct {
 	More          []byte                 `protobuf:"bytes,4,opt,name=more,proto3" json:"more,omitempty"` // cursor of the next page, empty at the end
 	Siblings      []*Sibling             `protobuf:"bytes,5,rep,name=siblings,proto3" json:"siblings,omitempty"`
 	OtherTypes    []uint32               `protobuf:"varint,6,rep,packed,name=other_types,json=otherTypes,proto3" json:"other_types,omitempty"` // of a key that has no object of the type asked for
+	Objects       []*Object              `protobuf:"bytes,7,rep,name=objects,proto3" json:"objects,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_proto_atoll_proto_msgTypes[7]
+	mi := &file_proto_atoll_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -793,7 +934,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[7]
+	mi := &file_proto_atoll_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -806,7 +947,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{7}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Result) GetNumber() int64 {
@@ -851,6 +992,13 @@ func (x *Result) GetOtherTypes() []uint32 {
 	return nil
 }
 
+func (x *Result) GetObjects() []*Object {
+	if x != nil {
+		return x.Objects
+	}
+	return nil
+}
+
 type Answer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Error         *Error                 `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"`     // set: nothing was changed
@@ -863,7 +1011,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_proto_atoll_proto_msgTypes[8]
+	mi := &file_proto_atoll_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -875,7 +1023,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[8]
+	mi := &file_proto_atoll_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -888,7 +1036,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{8}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Answer) GetError() *Error {
@@ -929,7 +1077,7 @@ type Error struct {
 
 func (x *Error) Reset() {
 	*x = Error{}
-	mi := &file_proto_atoll_proto_msgTypes[9]
+	mi := &file_proto_atoll_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -941,7 +1089,7 @@ func (x *Error) String() string {
 func (*Error) ProtoMessage() {}
 
 func (x *Error) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[9]
+	mi := &file_proto_atoll_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -954,7 +1102,7 @@ func (x *Error) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error.ProtoReflect.Descriptor instead.
 func (*Error) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{9}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Error) GetCode() Error_Code {
@@ -989,7 +1137,7 @@ type ClusterInfo struct {
 
 func (x *ClusterInfo) Reset() {
 	*x = ClusterInfo{}
-	mi := &file_proto_atoll_proto_msgTypes[10]
+	mi := &file_proto_atoll_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1001,7 +1149,7 @@ func (x *ClusterInfo) String() string {
 func (*ClusterInfo) ProtoMessage() {}
 
 func (x *ClusterInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[10]
+	mi := &file_proto_atoll_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1014,7 +1162,7 @@ func (x *ClusterInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterInfo.ProtoReflect.Descriptor instead.
 func (*ClusterInfo) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{10}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ClusterInfo) GetCluster() string {
@@ -1084,7 +1232,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_proto_atoll_proto_msgTypes[11]
+	mi := &file_proto_atoll_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1096,7 +1244,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[11]
+	mi := &file_proto_atoll_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1109,7 +1257,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{11}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Token) GetShards() uint32 {
@@ -1146,7 +1294,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_proto_atoll_proto_msgTypes[12]
+	mi := &file_proto_atoll_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1158,7 +1306,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[12]
+	mi := &file_proto_atoll_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1171,7 +1319,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{12}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Member) GetName() string {
@@ -1248,7 +1396,7 @@ type Ring struct {
 
 func (x *Ring) Reset() {
 	*x = Ring{}
-	mi := &file_proto_atoll_proto_msgTypes[13]
+	mi := &file_proto_atoll_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1260,7 +1408,7 @@ func (x *Ring) String() string {
 func (*Ring) ProtoMessage() {}
 
 func (x *Ring) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[13]
+	mi := &file_proto_atoll_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1273,7 +1421,7 @@ func (x *Ring) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ring.ProtoReflect.Descriptor instead.
 func (*Ring) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{13}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Ring) GetOwners() uint32 {
@@ -1302,7 +1450,7 @@ type Seat struct {
 
 func (x *Seat) Reset() {
 	*x = Seat{}
-	mi := &file_proto_atoll_proto_msgTypes[14]
+	mi := &file_proto_atoll_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1314,7 +1462,7 @@ func (x *Seat) String() string {
 func (*Seat) ProtoMessage() {}
 
 func (x *Seat) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[14]
+	mi := &file_proto_atoll_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1327,7 +1475,7 @@ func (x *Seat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Seat.ProtoReflect.Descriptor instead.
 func (*Seat) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{14}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Seat) GetName() string {
@@ -1362,7 +1510,7 @@ type Layout struct {
 
 func (x *Layout) Reset() {
 	*x = Layout{}
-	mi := &file_proto_atoll_proto_msgTypes[15]
+	mi := &file_proto_atoll_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1374,7 +1522,7 @@ func (x *Layout) String() string {
 func (*Layout) ProtoMessage() {}
 
 func (x *Layout) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[15]
+	mi := &file_proto_atoll_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1387,7 +1535,7 @@ func (x *Layout) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Layout.ProtoReflect.Descriptor instead.
 func (*Layout) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{15}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Layout) GetCurrent() *Ring {
@@ -1415,7 +1563,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_proto_atoll_proto_msgTypes[16]
+	mi := &file_proto_atoll_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1427,7 +1575,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[16]
+	mi := &file_proto_atoll_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1440,7 +1588,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{16}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Progress) GetRing() uint64 {
@@ -1471,7 +1619,7 @@ type User struct {
 
 func (x *User) Reset() {
 	*x = User{}
-	mi := &file_proto_atoll_proto_msgTypes[17]
+	mi := &file_proto_atoll_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1483,7 +1631,7 @@ func (x *User) String() string {
 func (*User) ProtoMessage() {}
 
 func (x *User) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[17]
+	mi := &file_proto_atoll_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1496,7 +1644,7 @@ func (x *User) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use User.ProtoReflect.Descriptor instead.
 func (*User) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{17}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *User) GetName() string {
@@ -1536,7 +1684,7 @@ type Users struct {
 
 func (x *Users) Reset() {
 	*x = Users{}
-	mi := &file_proto_atoll_proto_msgTypes[18]
+	mi := &file_proto_atoll_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1548,7 +1696,7 @@ func (x *Users) String() string {
 func (*Users) ProtoMessage() {}
 
 func (x *Users) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[18]
+	mi := &file_proto_atoll_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1561,7 +1709,7 @@ func (x *Users) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Users.ProtoReflect.Descriptor instead.
 func (*Users) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{18}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Users) GetUsers() []*User {
@@ -1583,7 +1731,7 @@ type Delta struct {
 
 func (x *Delta) Reset() {
 	*x = Delta{}
-	mi := &file_proto_atoll_proto_msgTypes[19]
+	mi := &file_proto_atoll_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1595,7 +1743,7 @@ func (x *Delta) String() string {
 func (*Delta) ProtoMessage() {}
 
 func (x *Delta) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[19]
+	mi := &file_proto_atoll_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1608,7 +1756,7 @@ func (x *Delta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delta.ProtoReflect.Descriptor instead.
 func (*Delta) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{19}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Delta) GetMember() string {
@@ -1654,7 +1802,7 @@ type Gossip struct {
 
 func (x *Gossip) Reset() {
 	*x = Gossip{}
-	mi := &file_proto_atoll_proto_msgTypes[20]
+	mi := &file_proto_atoll_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1666,7 +1814,7 @@ func (x *Gossip) String() string {
 func (*Gossip) ProtoMessage() {}
 
 func (x *Gossip) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[20]
+	mi := &file_proto_atoll_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1679,7 +1827,7 @@ func (x *Gossip) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gossip.ProtoReflect.Descriptor instead.
 func (*Gossip) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{20}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Gossip) GetMember() string {
@@ -1759,7 +1907,7 @@ type ShardState struct {
 
 func (x *ShardState) Reset() {
 	*x = ShardState{}
-	mi := &file_proto_atoll_proto_msgTypes[21]
+	mi := &file_proto_atoll_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1771,7 +1919,7 @@ func (x *ShardState) String() string {
 func (*ShardState) ProtoMessage() {}
 
 func (x *ShardState) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[21]
+	mi := &file_proto_atoll_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1784,7 +1932,7 @@ func (x *ShardState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardState.ProtoReflect.Descriptor instead.
 func (*ShardState) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{21}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ShardState) GetShard() uint32 {
@@ -1859,7 +2007,7 @@ type SyncRequest struct {
 
 func (x *SyncRequest) Reset() {
 	*x = SyncRequest{}
-	mi := &file_proto_atoll_proto_msgTypes[22]
+	mi := &file_proto_atoll_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1871,7 +2019,7 @@ func (x *SyncRequest) String() string {
 func (*SyncRequest) ProtoMessage() {}
 
 func (x *SyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[22]
+	mi := &file_proto_atoll_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1884,7 +2032,7 @@ func (x *SyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncRequest.ProtoReflect.Descriptor instead.
 func (*SyncRequest) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{22}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SyncRequest) GetWhat() isSyncRequest_What {
@@ -2156,7 +2304,7 @@ type Settings struct {
 
 func (x *Settings) Reset() {
 	*x = Settings{}
-	mi := &file_proto_atoll_proto_msgTypes[23]
+	mi := &file_proto_atoll_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2168,7 +2316,7 @@ func (x *Settings) String() string {
 func (*Settings) ProtoMessage() {}
 
 func (x *Settings) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[23]
+	mi := &file_proto_atoll_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2181,7 +2329,7 @@ func (x *Settings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Settings.ProtoReflect.Descriptor instead.
 func (*Settings) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{23}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Settings) GetOwners() uint32 {
@@ -2210,7 +2358,7 @@ type Rings struct {
 
 func (x *Rings) Reset() {
 	*x = Rings{}
-	mi := &file_proto_atoll_proto_msgTypes[24]
+	mi := &file_proto_atoll_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2222,7 +2370,7 @@ func (x *Rings) String() string {
 func (*Rings) ProtoMessage() {}
 
 func (x *Rings) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[24]
+	mi := &file_proto_atoll_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2235,7 +2383,7 @@ func (x *Rings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rings.ProtoReflect.Descriptor instead.
 func (*Rings) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{24}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Rings) GetShards() uint32 {
@@ -2270,7 +2418,7 @@ type RegionRings struct {
 
 func (x *RegionRings) Reset() {
 	*x = RegionRings{}
-	mi := &file_proto_atoll_proto_msgTypes[25]
+	mi := &file_proto_atoll_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2282,7 +2430,7 @@ func (x *RegionRings) String() string {
 func (*RegionRings) ProtoMessage() {}
 
 func (x *RegionRings) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[25]
+	mi := &file_proto_atoll_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2295,7 +2443,7 @@ func (x *RegionRings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegionRings.ProtoReflect.Descriptor instead.
 func (*RegionRings) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{25}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RegionRings) GetRegion() string {
@@ -2341,7 +2489,7 @@ type SyncAnswer struct {
 
 func (x *SyncAnswer) Reset() {
 	*x = SyncAnswer{}
-	mi := &file_proto_atoll_proto_msgTypes[26]
+	mi := &file_proto_atoll_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2353,7 +2501,7 @@ func (x *SyncAnswer) String() string {
 func (*SyncAnswer) ProtoMessage() {}
 
 func (x *SyncAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[26]
+	mi := &file_proto_atoll_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2366,7 +2514,7 @@ func (x *SyncAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncAnswer.ProtoReflect.Descriptor instead.
 func (*SyncAnswer) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{26}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *SyncAnswer) GetError() *Error {
@@ -2553,7 +2701,7 @@ type BackupQuery struct {
 
 func (x *BackupQuery) Reset() {
 	*x = BackupQuery{}
-	mi := &file_proto_atoll_proto_msgTypes[27]
+	mi := &file_proto_atoll_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2565,7 +2713,7 @@ func (x *BackupQuery) String() string {
 func (*BackupQuery) ProtoMessage() {}
 
 func (x *BackupQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[27]
+	mi := &file_proto_atoll_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2578,7 +2726,7 @@ func (x *BackupQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupQuery.ProtoReflect.Descriptor instead.
 func (*BackupQuery) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{27}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *BackupQuery) GetSession() uint64 {
@@ -2635,7 +2783,7 @@ type BackupPage struct {
 
 func (x *BackupPage) Reset() {
 	*x = BackupPage{}
-	mi := &file_proto_atoll_proto_msgTypes[28]
+	mi := &file_proto_atoll_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2647,7 +2795,7 @@ func (x *BackupPage) String() string {
 func (*BackupPage) ProtoMessage() {}
 
 func (x *BackupPage) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[28]
+	mi := &file_proto_atoll_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2660,7 +2808,7 @@ func (x *BackupPage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupPage.ProtoReflect.Descriptor instead.
 func (*BackupPage) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{28}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *BackupPage) GetOrigin() *BackupOrigin {
@@ -2708,7 +2856,7 @@ type BackupOrigin struct {
 
 func (x *BackupOrigin) Reset() {
 	*x = BackupOrigin{}
-	mi := &file_proto_atoll_proto_msgTypes[29]
+	mi := &file_proto_atoll_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2720,7 +2868,7 @@ func (x *BackupOrigin) String() string {
 func (*BackupOrigin) ProtoMessage() {}
 
 func (x *BackupOrigin) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[29]
+	mi := &file_proto_atoll_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2733,7 +2881,7 @@ func (x *BackupOrigin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupOrigin.ProtoReflect.Descriptor instead.
 func (*BackupOrigin) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{29}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *BackupOrigin) GetSession() uint64 {
@@ -2802,7 +2950,7 @@ type Pair struct {
 
 func (x *Pair) Reset() {
 	*x = Pair{}
-	mi := &file_proto_atoll_proto_msgTypes[30]
+	mi := &file_proto_atoll_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2814,7 +2962,7 @@ func (x *Pair) String() string {
 func (*Pair) ProtoMessage() {}
 
 func (x *Pair) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[30]
+	mi := &file_proto_atoll_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2827,7 +2975,7 @@ func (x *Pair) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pair.ProtoReflect.Descriptor instead.
 func (*Pair) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{30}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Pair) GetKey() []byte {
@@ -2861,7 +3009,7 @@ type Hear struct {
 
 func (x *Hear) Reset() {
 	*x = Hear{}
-	mi := &file_proto_atoll_proto_msgTypes[31]
+	mi := &file_proto_atoll_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2873,7 +3021,7 @@ func (x *Hear) String() string {
 func (*Hear) ProtoMessage() {}
 
 func (x *Hear) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[31]
+	mi := &file_proto_atoll_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2886,7 +3034,7 @@ func (x *Hear) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hear.ProtoReflect.Descriptor instead.
 func (*Hear) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{31}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Hear) GetShard() uint32 {
@@ -2953,7 +3101,7 @@ type Heard struct {
 
 func (x *Heard) Reset() {
 	*x = Heard{}
-	mi := &file_proto_atoll_proto_msgTypes[32]
+	mi := &file_proto_atoll_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2965,7 +3113,7 @@ func (x *Heard) String() string {
 func (*Heard) ProtoMessage() {}
 
 func (x *Heard) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[32]
+	mi := &file_proto_atoll_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2978,7 +3126,7 @@ func (x *Heard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heard.ProtoReflect.Descriptor instead.
 func (*Heard) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{32}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Heard) GetAny() []byte {
@@ -3031,7 +3179,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_proto_atoll_proto_msgTypes[33]
+	mi := &file_proto_atoll_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3043,7 +3191,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[33]
+	mi := &file_proto_atoll_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3056,7 +3204,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{33}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Heartbeat) GetMember() string {
@@ -3104,7 +3252,7 @@ type Members struct {
 
 func (x *Members) Reset() {
 	*x = Members{}
-	mi := &file_proto_atoll_proto_msgTypes[34]
+	mi := &file_proto_atoll_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3116,7 +3264,7 @@ func (x *Members) String() string {
 func (*Members) ProtoMessage() {}
 
 func (x *Members) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[34]
+	mi := &file_proto_atoll_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3129,7 +3277,7 @@ func (x *Members) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Members.ProtoReflect.Descriptor instead.
 func (*Members) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{34}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Members) GetMembers() []*MemberView {
@@ -3153,7 +3301,7 @@ type MemberView struct {
 
 func (x *MemberView) Reset() {
 	*x = MemberView{}
-	mi := &file_proto_atoll_proto_msgTypes[35]
+	mi := &file_proto_atoll_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3165,7 +3313,7 @@ func (x *MemberView) String() string {
 func (*MemberView) ProtoMessage() {}
 
 func (x *MemberView) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[35]
+	mi := &file_proto_atoll_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3178,7 +3326,7 @@ func (x *MemberView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberView.ProtoReflect.Descriptor instead.
 func (*MemberView) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{35}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *MemberView) GetMember() *Member {
@@ -3233,7 +3381,7 @@ type States struct {
 
 func (x *States) Reset() {
 	*x = States{}
-	mi := &file_proto_atoll_proto_msgTypes[36]
+	mi := &file_proto_atoll_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3245,7 +3393,7 @@ func (x *States) String() string {
 func (*States) ProtoMessage() {}
 
 func (x *States) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[36]
+	mi := &file_proto_atoll_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3258,7 +3406,7 @@ func (x *States) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use States.ProtoReflect.Descriptor instead.
 func (*States) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{36}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *States) GetShards() []*ShardState {
@@ -3279,7 +3427,7 @@ type Fetch struct {
 
 func (x *Fetch) Reset() {
 	*x = Fetch{}
-	mi := &file_proto_atoll_proto_msgTypes[37]
+	mi := &file_proto_atoll_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3291,7 +3439,7 @@ func (x *Fetch) String() string {
 func (*Fetch) ProtoMessage() {}
 
 func (x *Fetch) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[37]
+	mi := &file_proto_atoll_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3304,7 +3452,7 @@ func (x *Fetch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fetch.ProtoReflect.Descriptor instead.
 func (*Fetch) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{37}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Fetch) GetShard() uint32 {
@@ -3332,7 +3480,7 @@ type Fetched struct {
 
 func (x *Fetched) Reset() {
 	*x = Fetched{}
-	mi := &file_proto_atoll_proto_msgTypes[38]
+	mi := &file_proto_atoll_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3344,7 +3492,7 @@ func (x *Fetched) String() string {
 func (*Fetched) ProtoMessage() {}
 
 func (x *Fetched) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[38]
+	mi := &file_proto_atoll_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3357,7 +3505,7 @@ func (x *Fetched) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fetched.ProtoReflect.Descriptor instead.
 func (*Fetched) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{38}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Fetched) GetEvents() [][]byte {
@@ -3392,7 +3540,7 @@ type Walk struct {
 
 func (x *Walk) Reset() {
 	*x = Walk{}
-	mi := &file_proto_atoll_proto_msgTypes[39]
+	mi := &file_proto_atoll_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3404,7 +3552,7 @@ func (x *Walk) String() string {
 func (*Walk) ProtoMessage() {}
 
 func (x *Walk) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[39]
+	mi := &file_proto_atoll_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3417,7 +3565,7 @@ func (x *Walk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Walk.ProtoReflect.Descriptor instead.
 func (*Walk) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{39}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Walk) GetShard() uint32 {
@@ -3445,7 +3593,7 @@ type Range struct {
 
 func (x *Range) Reset() {
 	*x = Range{}
-	mi := &file_proto_atoll_proto_msgTypes[40]
+	mi := &file_proto_atoll_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3457,7 +3605,7 @@ func (x *Range) String() string {
 func (*Range) ProtoMessage() {}
 
 func (x *Range) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[40]
+	mi := &file_proto_atoll_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3470,7 +3618,7 @@ func (x *Range) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Range.ProtoReflect.Descriptor instead.
 func (*Range) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{40}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Range) GetLow() []byte {
@@ -3505,7 +3653,7 @@ type Walked struct {
 
 func (x *Walked) Reset() {
 	*x = Walked{}
-	mi := &file_proto_atoll_proto_msgTypes[41]
+	mi := &file_proto_atoll_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3517,7 +3665,7 @@ func (x *Walked) String() string {
 func (*Walked) ProtoMessage() {}
 
 func (x *Walked) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[41]
+	mi := &file_proto_atoll_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3530,7 +3678,7 @@ func (x *Walked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Walked.ProtoReflect.Descriptor instead.
 func (*Walked) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{41}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Walked) GetVectors() [][]byte {
@@ -3561,7 +3709,7 @@ type Part struct {
 
 func (x *Part) Reset() {
 	*x = Part{}
-	mi := &file_proto_atoll_proto_msgTypes[42]
+	mi := &file_proto_atoll_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3573,7 +3721,7 @@ func (x *Part) String() string {
 func (*Part) ProtoMessage() {}
 
 func (x *Part) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[42]
+	mi := &file_proto_atoll_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3586,7 +3734,7 @@ func (x *Part) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Part.ProtoReflect.Descriptor instead.
 func (*Part) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{42}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Part) GetLow() []byte {
@@ -3641,7 +3789,7 @@ type Field struct {
 
 func (x *Field) Reset() {
 	*x = Field{}
-	mi := &file_proto_atoll_proto_msgTypes[43]
+	mi := &file_proto_atoll_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3653,7 +3801,7 @@ func (x *Field) String() string {
 func (*Field) ProtoMessage() {}
 
 func (x *Field) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[43]
+	mi := &file_proto_atoll_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3666,7 +3814,7 @@ func (x *Field) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Field.ProtoReflect.Descriptor instead.
 func (*Field) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{43}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Field) GetPosition() []byte {
@@ -3692,7 +3840,7 @@ type StatusQuery struct {
 
 func (x *StatusQuery) Reset() {
 	*x = StatusQuery{}
-	mi := &file_proto_atoll_proto_msgTypes[44]
+	mi := &file_proto_atoll_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3704,7 +3852,7 @@ func (x *StatusQuery) String() string {
 func (*StatusQuery) ProtoMessage() {}
 
 func (x *StatusQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[44]
+	mi := &file_proto_atoll_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3717,7 +3865,7 @@ func (x *StatusQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusQuery.ProtoReflect.Descriptor instead.
 func (*StatusQuery) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{44}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *StatusQuery) GetShards() bool {
@@ -3749,7 +3897,7 @@ type Status struct {
 
 func (x *Status) Reset() {
 	*x = Status{}
-	mi := &file_proto_atoll_proto_msgTypes[45]
+	mi := &file_proto_atoll_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3761,7 +3909,7 @@ func (x *Status) String() string {
 func (*Status) ProtoMessage() {}
 
 func (x *Status) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[45]
+	mi := &file_proto_atoll_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3774,7 +3922,7 @@ func (x *Status) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Status.ProtoReflect.Descriptor instead.
 func (*Status) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{45}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Status) GetMember() string {
@@ -3891,7 +4039,7 @@ type Holdings struct {
 
 func (x *Holdings) Reset() {
 	*x = Holdings{}
-	mi := &file_proto_atoll_proto_msgTypes[46]
+	mi := &file_proto_atoll_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3903,7 +4051,7 @@ func (x *Holdings) String() string {
 func (*Holdings) ProtoMessage() {}
 
 func (x *Holdings) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[46]
+	mi := &file_proto_atoll_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3916,7 +4064,7 @@ func (x *Holdings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Holdings.ProtoReflect.Descriptor instead.
 func (*Holdings) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{46}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Holdings) GetOwned() uint32 {
@@ -3980,7 +4128,7 @@ type ScrubQuery struct {
 
 func (x *ScrubQuery) Reset() {
 	*x = ScrubQuery{}
-	mi := &file_proto_atoll_proto_msgTypes[47]
+	mi := &file_proto_atoll_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3992,7 +4140,7 @@ func (x *ScrubQuery) String() string {
 func (*ScrubQuery) ProtoMessage() {}
 
 func (x *ScrubQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[47]
+	mi := &file_proto_atoll_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4005,7 +4153,7 @@ func (x *ScrubQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubQuery.ProtoReflect.Descriptor instead.
 func (*ScrubQuery) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{47}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ScrubQuery) GetStart() bool {
@@ -4036,7 +4184,7 @@ type ScrubState struct {
 
 func (x *ScrubState) Reset() {
 	*x = ScrubState{}
-	mi := &file_proto_atoll_proto_msgTypes[48]
+	mi := &file_proto_atoll_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4048,7 +4196,7 @@ func (x *ScrubState) String() string {
 func (*ScrubState) ProtoMessage() {}
 
 func (x *ScrubState) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[48]
+	mi := &file_proto_atoll_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4061,7 +4209,7 @@ func (x *ScrubState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubState.ProtoReflect.Descriptor instead.
 func (*ScrubState) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{48}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ScrubState) GetRunning() bool {
@@ -4119,7 +4267,7 @@ type Damage struct {
 
 func (x *Damage) Reset() {
 	*x = Damage{}
-	mi := &file_proto_atoll_proto_msgTypes[49]
+	mi := &file_proto_atoll_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4131,7 +4279,7 @@ func (x *Damage) String() string {
 func (*Damage) ProtoMessage() {}
 
 func (x *Damage) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[49]
+	mi := &file_proto_atoll_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4144,7 +4292,7 @@ func (x *Damage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Damage.ProtoReflect.Descriptor instead.
 func (*Damage) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{49}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Damage) GetShard() uint32 {
@@ -4190,7 +4338,7 @@ type PeerStatus struct {
 
 func (x *PeerStatus) Reset() {
 	*x = PeerStatus{}
-	mi := &file_proto_atoll_proto_msgTypes[50]
+	mi := &file_proto_atoll_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4202,7 +4350,7 @@ func (x *PeerStatus) String() string {
 func (*PeerStatus) ProtoMessage() {}
 
 func (x *PeerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[50]
+	mi := &file_proto_atoll_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4215,7 +4363,7 @@ func (x *PeerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerStatus.ProtoReflect.Descriptor instead.
 func (*PeerStatus) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{50}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *PeerStatus) GetMember() string {
@@ -4280,7 +4428,7 @@ type ShardLag struct {
 
 func (x *ShardLag) Reset() {
 	*x = ShardLag{}
-	mi := &file_proto_atoll_proto_msgTypes[51]
+	mi := &file_proto_atoll_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4292,7 +4440,7 @@ func (x *ShardLag) String() string {
 func (*ShardLag) ProtoMessage() {}
 
 func (x *ShardLag) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[51]
+	mi := &file_proto_atoll_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4305,7 +4453,7 @@ func (x *ShardLag) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardLag.ProtoReflect.Descriptor instead.
 func (*ShardLag) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{51}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ShardLag) GetShard() uint32 {
@@ -4357,7 +4505,7 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\vpatience_ms\x18\x04 \x01(\rR\n" +
 	"patienceMs\x12\x1c\n" +
 	"\toperation\x18\x05 \x01(\fR\toperationB\x0e\n" +
-	"\f_consistency\"\x9b\x04\n" +
+	"\f_consistency\"\xc1\x04\n" +
 	"\tOperation\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12!\n" +
 	"\vcounter_add\x18\x02 \x01(\x03H\x00R\n" +
@@ -4375,7 +4523,8 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\fregister_set\x18\n" +
 	" \x01(\fH\x00R\vregisterSet\x124\n" +
 	"\fregister_get\x18\v \x01(\v2\x0f.atoll.v1.EmptyH\x00R\vregisterGet\x12*\n" +
-	"\x06delete\x18\f \x01(\v2\x10.atoll.v1.DeleteH\x00R\x06deleteB\x06\n" +
+	"\x06delete\x18\f \x01(\v2\x10.atoll.v1.DeleteH\x00R\x06delete\x12$\n" +
+	"\x04scan\x18\r \x01(\v2\x0e.atoll.v1.ScanH\x00R\x04scanB\x06\n" +
 	"\x04what\"\a\n" +
 	"\x05Empty\"&\n" +
 	"\bElements\x12\x1a\n" +
@@ -4384,11 +4533,19 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\x05after\x18\x01 \x01(\fR\x05after\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\rR\x05limit\"\x1c\n" +
 	"\x06Delete\x12\x12\n" +
-	"\x04type\x18\x01 \x01(\rR\x04type\"I\n" +
+	"\x04type\x18\x01 \x01(\rR\x04type\"F\n" +
+	"\x04Scan\x12\x14\n" +
+	"\x05after\x18\x01 \x01(\fR\x05after\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\x12\x12\n" +
+	"\x04type\x18\x03 \x01(\rR\x04type\"F\n" +
+	"\x06Object\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\x12\x12\n" +
+	"\x04type\x18\x02 \x01(\rR\x04type\x12\x16\n" +
+	"\x06fields\x18\x03 \x01(\x04R\x06fields\"I\n" +
 	"\aSibling\x12\x14\n" +
 	"\x05value\x18\x01 \x01(\fR\x05value\x12\x12\n" +
 	"\x04time\x18\x02 \x01(\x04R\x04time\x12\x14\n" +
-	"\x05actor\x18\x03 \x01(\x04R\x05actor\"\xb0\x01\n" +
+	"\x05actor\x18\x03 \x01(\x04R\x05actor\"\xdc\x01\n" +
 	"\x06Result\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x03R\x06number\x12\x12\n" +
 	"\x04flag\x18\x02 \x01(\bR\x04flag\x12\x16\n" +
@@ -4396,7 +4553,8 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\x04more\x18\x04 \x01(\fR\x04more\x12-\n" +
 	"\bsiblings\x18\x05 \x03(\v2\x11.atoll.v1.SiblingR\bsiblings\x12\x1f\n" +
 	"\vother_types\x18\x06 \x03(\rR\n" +
-	"otherTypes\"\x8b\x01\n" +
+	"otherTypes\x12*\n" +
+	"\aobjects\x18\a \x03(\v2\x10.atoll.v1.ObjectR\aobjects\"\x8b\x01\n" +
 	"\x06Answer\x12%\n" +
 	"\x05error\x18\x01 \x01(\v2\x0f.atoll.v1.ErrorR\x05error\x12*\n" +
 	"\aresults\x18\x02 \x03(\v2\x10.atoll.v1.ResultR\aresults\x12\x16\n" +
@@ -4715,7 +4873,7 @@ func file_proto_atoll_proto_rawDescGZIP() []byte {
 }
 
 var file_proto_atoll_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_proto_atoll_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
+var file_proto_atoll_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
 var file_proto_atoll_proto_goTypes = []any{
 	(Consistency)(0),     // 0: atoll.v1.Consistency
 	(Role)(0),            // 1: atoll.v1.Role
@@ -4726,54 +4884,56 @@ var file_proto_atoll_proto_goTypes = []any{
 	(*Elements)(nil),     // 6: atoll.v1.Elements
 	(*Page)(nil),         // 7: atoll.v1.Page
 	(*Delete)(nil),       // 8: atoll.v1.Delete
-	(*Sibling)(nil),      // 9: atoll.v1.Sibling
-	(*Result)(nil),       // 10: atoll.v1.Result
-	(*Answer)(nil),       // 11: atoll.v1.Answer
-	(*Error)(nil),        // 12: atoll.v1.Error
-	(*ClusterInfo)(nil),  // 13: atoll.v1.ClusterInfo
-	(*Token)(nil),        // 14: atoll.v1.Token
-	(*Member)(nil),       // 15: atoll.v1.Member
-	(*Ring)(nil),         // 16: atoll.v1.Ring
-	(*Seat)(nil),         // 17: atoll.v1.Seat
-	(*Layout)(nil),       // 18: atoll.v1.Layout
-	(*Progress)(nil),     // 19: atoll.v1.Progress
-	(*User)(nil),         // 20: atoll.v1.User
-	(*Users)(nil),        // 21: atoll.v1.Users
-	(*Delta)(nil),        // 22: atoll.v1.Delta
-	(*Gossip)(nil),       // 23: atoll.v1.Gossip
-	(*ShardState)(nil),   // 24: atoll.v1.ShardState
-	(*SyncRequest)(nil),  // 25: atoll.v1.SyncRequest
-	(*Settings)(nil),     // 26: atoll.v1.Settings
-	(*Rings)(nil),        // 27: atoll.v1.Rings
-	(*RegionRings)(nil),  // 28: atoll.v1.RegionRings
-	(*SyncAnswer)(nil),   // 29: atoll.v1.SyncAnswer
-	(*BackupQuery)(nil),  // 30: atoll.v1.BackupQuery
-	(*BackupPage)(nil),   // 31: atoll.v1.BackupPage
-	(*BackupOrigin)(nil), // 32: atoll.v1.BackupOrigin
-	(*Pair)(nil),         // 33: atoll.v1.Pair
-	(*Hear)(nil),         // 34: atoll.v1.Hear
-	(*Heard)(nil),        // 35: atoll.v1.Heard
-	(*Heartbeat)(nil),    // 36: atoll.v1.Heartbeat
-	(*Members)(nil),      // 37: atoll.v1.Members
-	(*MemberView)(nil),   // 38: atoll.v1.MemberView
-	(*States)(nil),       // 39: atoll.v1.States
-	(*Fetch)(nil),        // 40: atoll.v1.Fetch
-	(*Fetched)(nil),      // 41: atoll.v1.Fetched
-	(*Walk)(nil),         // 42: atoll.v1.Walk
-	(*Range)(nil),        // 43: atoll.v1.Range
-	(*Walked)(nil),       // 44: atoll.v1.Walked
-	(*Part)(nil),         // 45: atoll.v1.Part
-	(*Field)(nil),        // 46: atoll.v1.Field
-	(*StatusQuery)(nil),  // 47: atoll.v1.StatusQuery
-	(*Status)(nil),       // 48: atoll.v1.Status
-	(*Holdings)(nil),     // 49: atoll.v1.Holdings
-	(*ScrubQuery)(nil),   // 50: atoll.v1.ScrubQuery
-	(*ScrubState)(nil),   // 51: atoll.v1.ScrubState
-	(*Damage)(nil),       // 52: atoll.v1.Damage
-	(*PeerStatus)(nil),   // 53: atoll.v1.PeerStatus
-	(*ShardLag)(nil),     // 54: atoll.v1.ShardLag
-	nil,                  // 55: atoll.v1.Token.VectorsEntry
-	nil,                  // 56: atoll.v1.Status.CountersEntry
+	(*Scan)(nil),         // 9: atoll.v1.Scan
+	(*Object)(nil),       // 10: atoll.v1.Object
+	(*Sibling)(nil),      // 11: atoll.v1.Sibling
+	(*Result)(nil),       // 12: atoll.v1.Result
+	(*Answer)(nil),       // 13: atoll.v1.Answer
+	(*Error)(nil),        // 14: atoll.v1.Error
+	(*ClusterInfo)(nil),  // 15: atoll.v1.ClusterInfo
+	(*Token)(nil),        // 16: atoll.v1.Token
+	(*Member)(nil),       // 17: atoll.v1.Member
+	(*Ring)(nil),         // 18: atoll.v1.Ring
+	(*Seat)(nil),         // 19: atoll.v1.Seat
+	(*Layout)(nil),       // 20: atoll.v1.Layout
+	(*Progress)(nil),     // 21: atoll.v1.Progress
+	(*User)(nil),         // 22: atoll.v1.User
+	(*Users)(nil),        // 23: atoll.v1.Users
+	(*Delta)(nil),        // 24: atoll.v1.Delta
+	(*Gossip)(nil),       // 25: atoll.v1.Gossip
+	(*ShardState)(nil),   // 26: atoll.v1.ShardState
+	(*SyncRequest)(nil),  // 27: atoll.v1.SyncRequest
+	(*Settings)(nil),     // 28: atoll.v1.Settings
+	(*Rings)(nil),        // 29: atoll.v1.Rings
+	(*RegionRings)(nil),  // 30: atoll.v1.RegionRings
+	(*SyncAnswer)(nil),   // 31: atoll.v1.SyncAnswer
+	(*BackupQuery)(nil),  // 32: atoll.v1.BackupQuery
+	(*BackupPage)(nil),   // 33: atoll.v1.BackupPage
+	(*BackupOrigin)(nil), // 34: atoll.v1.BackupOrigin
+	(*Pair)(nil),         // 35: atoll.v1.Pair
+	(*Hear)(nil),         // 36: atoll.v1.Hear
+	(*Heard)(nil),        // 37: atoll.v1.Heard
+	(*Heartbeat)(nil),    // 38: atoll.v1.Heartbeat
+	(*Members)(nil),      // 39: atoll.v1.Members
+	(*MemberView)(nil),   // 40: atoll.v1.MemberView
+	(*States)(nil),       // 41: atoll.v1.States
+	(*Fetch)(nil),        // 42: atoll.v1.Fetch
+	(*Fetched)(nil),      // 43: atoll.v1.Fetched
+	(*Walk)(nil),         // 44: atoll.v1.Walk
+	(*Range)(nil),        // 45: atoll.v1.Range
+	(*Walked)(nil),       // 46: atoll.v1.Walked
+	(*Part)(nil),         // 47: atoll.v1.Part
+	(*Field)(nil),        // 48: atoll.v1.Field
+	(*StatusQuery)(nil),  // 49: atoll.v1.StatusQuery
+	(*Status)(nil),       // 50: atoll.v1.Status
+	(*Holdings)(nil),     // 51: atoll.v1.Holdings
+	(*ScrubQuery)(nil),   // 52: atoll.v1.ScrubQuery
+	(*ScrubState)(nil),   // 53: atoll.v1.ScrubState
+	(*Damage)(nil),       // 54: atoll.v1.Damage
+	(*PeerStatus)(nil),   // 55: atoll.v1.PeerStatus
+	(*ShardLag)(nil),     // 56: atoll.v1.ShardLag
+	nil,                  // 57: atoll.v1.Token.VectorsEntry
+	nil,                  // 58: atoll.v1.Status.CountersEntry
 }
 var file_proto_atoll_proto_depIdxs = []int32{
 	4,  // 0: atoll.v1.Request.operations:type_name -> atoll.v1.Operation
@@ -4786,69 +4946,71 @@ var file_proto_atoll_proto_depIdxs = []int32{
 	7,  // 7: atoll.v1.Operation.set_members:type_name -> atoll.v1.Page
 	5,  // 8: atoll.v1.Operation.register_get:type_name -> atoll.v1.Empty
 	8,  // 9: atoll.v1.Operation.delete:type_name -> atoll.v1.Delete
-	9,  // 10: atoll.v1.Result.siblings:type_name -> atoll.v1.Sibling
-	12, // 11: atoll.v1.Answer.error:type_name -> atoll.v1.Error
-	10, // 12: atoll.v1.Answer.results:type_name -> atoll.v1.Result
-	2,  // 13: atoll.v1.Error.code:type_name -> atoll.v1.Error.Code
-	0,  // 14: atoll.v1.ClusterInfo.consistency:type_name -> atoll.v1.Consistency
-	12, // 15: atoll.v1.ClusterInfo.error:type_name -> atoll.v1.Error
-	55, // 16: atoll.v1.Token.vectors:type_name -> atoll.v1.Token.VectorsEntry
-	17, // 17: atoll.v1.Ring.seats:type_name -> atoll.v1.Seat
-	16, // 18: atoll.v1.Layout.current:type_name -> atoll.v1.Ring
-	16, // 19: atoll.v1.Layout.next:type_name -> atoll.v1.Ring
-	1,  // 20: atoll.v1.User.role:type_name -> atoll.v1.Role
-	20, // 21: atoll.v1.Users.users:type_name -> atoll.v1.User
-	24, // 22: atoll.v1.Gossip.shards:type_name -> atoll.v1.ShardState
-	5,  // 23: atoll.v1.SyncRequest.members:type_name -> atoll.v1.Empty
-	34, // 24: atoll.v1.SyncRequest.hear:type_name -> atoll.v1.Hear
-	40, // 25: atoll.v1.SyncRequest.fetch:type_name -> atoll.v1.Fetch
-	42, // 26: atoll.v1.SyncRequest.walk:type_name -> atoll.v1.Walk
-	47, // 27: atoll.v1.SyncRequest.status:type_name -> atoll.v1.StatusQuery
-	5,  // 28: atoll.v1.SyncRequest.states:type_name -> atoll.v1.Empty
-	50, // 29: atoll.v1.SyncRequest.scrub:type_name -> atoll.v1.ScrubQuery
-	26, // 30: atoll.v1.SyncRequest.settings:type_name -> atoll.v1.Settings
-	5,  // 31: atoll.v1.SyncRequest.rings:type_name -> atoll.v1.Empty
-	15, // 32: atoll.v1.SyncRequest.enroll:type_name -> atoll.v1.Member
-	30, // 33: atoll.v1.SyncRequest.backup:type_name -> atoll.v1.BackupQuery
-	5,  // 34: atoll.v1.SyncRequest.users:type_name -> atoll.v1.Empty
-	20, // 35: atoll.v1.SyncRequest.put_user:type_name -> atoll.v1.User
-	0,  // 36: atoll.v1.Settings.consistency:type_name -> atoll.v1.Consistency
-	26, // 37: atoll.v1.Rings.settings:type_name -> atoll.v1.Settings
-	28, // 38: atoll.v1.Rings.regions:type_name -> atoll.v1.RegionRings
-	18, // 39: atoll.v1.RegionRings.layout:type_name -> atoll.v1.Layout
-	16, // 40: atoll.v1.RegionRings.wanted:type_name -> atoll.v1.Ring
-	12, // 41: atoll.v1.SyncAnswer.error:type_name -> atoll.v1.Error
-	37, // 42: atoll.v1.SyncAnswer.members:type_name -> atoll.v1.Members
-	35, // 43: atoll.v1.SyncAnswer.heard:type_name -> atoll.v1.Heard
-	41, // 44: atoll.v1.SyncAnswer.fetched:type_name -> atoll.v1.Fetched
-	44, // 45: atoll.v1.SyncAnswer.walked:type_name -> atoll.v1.Walked
-	48, // 46: atoll.v1.SyncAnswer.status:type_name -> atoll.v1.Status
-	39, // 47: atoll.v1.SyncAnswer.states:type_name -> atoll.v1.States
-	51, // 48: atoll.v1.SyncAnswer.scrub:type_name -> atoll.v1.ScrubState
-	27, // 49: atoll.v1.SyncAnswer.rings:type_name -> atoll.v1.Rings
-	31, // 50: atoll.v1.SyncAnswer.backup:type_name -> atoll.v1.BackupPage
-	21, // 51: atoll.v1.SyncAnswer.users:type_name -> atoll.v1.Users
-	32, // 52: atoll.v1.BackupPage.origin:type_name -> atoll.v1.BackupOrigin
-	33, // 53: atoll.v1.BackupPage.pairs:type_name -> atoll.v1.Pair
-	38, // 54: atoll.v1.Members.members:type_name -> atoll.v1.MemberView
-	15, // 55: atoll.v1.MemberView.member:type_name -> atoll.v1.Member
-	24, // 56: atoll.v1.States.shards:type_name -> atoll.v1.ShardState
-	43, // 57: atoll.v1.Walk.ranges:type_name -> atoll.v1.Range
-	45, // 58: atoll.v1.Walked.parts:type_name -> atoll.v1.Part
-	46, // 59: atoll.v1.Part.fields:type_name -> atoll.v1.Field
-	24, // 60: atoll.v1.Status.shards:type_name -> atoll.v1.ShardState
-	53, // 61: atoll.v1.Status.peers:type_name -> atoll.v1.PeerStatus
-	56, // 62: atoll.v1.Status.counters:type_name -> atoll.v1.Status.CountersEntry
-	51, // 63: atoll.v1.Status.scrub:type_name -> atoll.v1.ScrubState
-	52, // 64: atoll.v1.Status.damages:type_name -> atoll.v1.Damage
-	49, // 65: atoll.v1.Status.holdings:type_name -> atoll.v1.Holdings
-	27, // 66: atoll.v1.Status.rings:type_name -> atoll.v1.Rings
-	54, // 67: atoll.v1.PeerStatus.shards:type_name -> atoll.v1.ShardLag
-	68, // [68:68] is the sub-list for method output_type
-	68, // [68:68] is the sub-list for method input_type
-	68, // [68:68] is the sub-list for extension type_name
-	68, // [68:68] is the sub-list for extension extendee
-	0,  // [0:68] is the sub-list for field type_name
+	9,  // 10: atoll.v1.Operation.scan:type_name -> atoll.v1.Scan
+	11, // 11: atoll.v1.Result.siblings:type_name -> atoll.v1.Sibling
+	10, // 12: atoll.v1.Result.objects:type_name -> atoll.v1.Object
+	14, // 13: atoll.v1.Answer.error:type_name -> atoll.v1.Error
+	12, // 14: atoll.v1.Answer.results:type_name -> atoll.v1.Result
+	2,  // 15: atoll.v1.Error.code:type_name -> atoll.v1.Error.Code
+	0,  // 16: atoll.v1.ClusterInfo.consistency:type_name -> atoll.v1.Consistency
+	14, // 17: atoll.v1.ClusterInfo.error:type_name -> atoll.v1.Error
+	57, // 18: atoll.v1.Token.vectors:type_name -> atoll.v1.Token.VectorsEntry
+	19, // 19: atoll.v1.Ring.seats:type_name -> atoll.v1.Seat
+	18, // 20: atoll.v1.Layout.current:type_name -> atoll.v1.Ring
+	18, // 21: atoll.v1.Layout.next:type_name -> atoll.v1.Ring
+	1,  // 22: atoll.v1.User.role:type_name -> atoll.v1.Role
+	22, // 23: atoll.v1.Users.users:type_name -> atoll.v1.User
+	26, // 24: atoll.v1.Gossip.shards:type_name -> atoll.v1.ShardState
+	5,  // 25: atoll.v1.SyncRequest.members:type_name -> atoll.v1.Empty
+	36, // 26: atoll.v1.SyncRequest.hear:type_name -> atoll.v1.Hear
+	42, // 27: atoll.v1.SyncRequest.fetch:type_name -> atoll.v1.Fetch
+	44, // 28: atoll.v1.SyncRequest.walk:type_name -> atoll.v1.Walk
+	49, // 29: atoll.v1.SyncRequest.status:type_name -> atoll.v1.StatusQuery
+	5,  // 30: atoll.v1.SyncRequest.states:type_name -> atoll.v1.Empty
+	52, // 31: atoll.v1.SyncRequest.scrub:type_name -> atoll.v1.ScrubQuery
+	28, // 32: atoll.v1.SyncRequest.settings:type_name -> atoll.v1.Settings
+	5,  // 33: atoll.v1.SyncRequest.rings:type_name -> atoll.v1.Empty
+	17, // 34: atoll.v1.SyncRequest.enroll:type_name -> atoll.v1.Member
+	32, // 35: atoll.v1.SyncRequest.backup:type_name -> atoll.v1.BackupQuery
+	5,  // 36: atoll.v1.SyncRequest.users:type_name -> atoll.v1.Empty
+	22, // 37: atoll.v1.SyncRequest.put_user:type_name -> atoll.v1.User
+	0,  // 38: atoll.v1.Settings.consistency:type_name -> atoll.v1.Consistency
+	28, // 39: atoll.v1.Rings.settings:type_name -> atoll.v1.Settings
+	30, // 40: atoll.v1.Rings.regions:type_name -> atoll.v1.RegionRings
+	20, // 41: atoll.v1.RegionRings.layout:type_name -> atoll.v1.Layout
+	18, // 42: atoll.v1.RegionRings.wanted:type_name -> atoll.v1.Ring
+	14, // 43: atoll.v1.SyncAnswer.error:type_name -> atoll.v1.Error
+	39, // 44: atoll.v1.SyncAnswer.members:type_name -> atoll.v1.Members
+	37, // 45: atoll.v1.SyncAnswer.heard:type_name -> atoll.v1.Heard
+	43, // 46: atoll.v1.SyncAnswer.fetched:type_name -> atoll.v1.Fetched
+	46, // 47: atoll.v1.SyncAnswer.walked:type_name -> atoll.v1.Walked
+	50, // 48: atoll.v1.SyncAnswer.status:type_name -> atoll.v1.Status
+	41, // 49: atoll.v1.SyncAnswer.states:type_name -> atoll.v1.States
+	53, // 50: atoll.v1.SyncAnswer.scrub:type_name -> atoll.v1.ScrubState
+	29, // 51: atoll.v1.SyncAnswer.rings:type_name -> atoll.v1.Rings
+	33, // 52: atoll.v1.SyncAnswer.backup:type_name -> atoll.v1.BackupPage
+	23, // 53: atoll.v1.SyncAnswer.users:type_name -> atoll.v1.Users
+	34, // 54: atoll.v1.BackupPage.origin:type_name -> atoll.v1.BackupOrigin
+	35, // 55: atoll.v1.BackupPage.pairs:type_name -> atoll.v1.Pair
+	40, // 56: atoll.v1.Members.members:type_name -> atoll.v1.MemberView
+	17, // 57: atoll.v1.MemberView.member:type_name -> atoll.v1.Member
+	26, // 58: atoll.v1.States.shards:type_name -> atoll.v1.ShardState
+	45, // 59: atoll.v1.Walk.ranges:type_name -> atoll.v1.Range
+	47, // 60: atoll.v1.Walked.parts:type_name -> atoll.v1.Part
+	48, // 61: atoll.v1.Part.fields:type_name -> atoll.v1.Field
+	26, // 62: atoll.v1.Status.shards:type_name -> atoll.v1.ShardState
+	55, // 63: atoll.v1.Status.peers:type_name -> atoll.v1.PeerStatus
+	58, // 64: atoll.v1.Status.counters:type_name -> atoll.v1.Status.CountersEntry
+	53, // 65: atoll.v1.Status.scrub:type_name -> atoll.v1.ScrubState
+	54, // 66: atoll.v1.Status.damages:type_name -> atoll.v1.Damage
+	51, // 67: atoll.v1.Status.holdings:type_name -> atoll.v1.Holdings
+	29, // 68: atoll.v1.Status.rings:type_name -> atoll.v1.Rings
+	56, // 69: atoll.v1.PeerStatus.shards:type_name -> atoll.v1.ShardLag
+	70, // [70:70] is the sub-list for method output_type
+	70, // [70:70] is the sub-list for method input_type
+	70, // [70:70] is the sub-list for extension type_name
+	70, // [70:70] is the sub-list for extension extendee
+	0,  // [0:70] is the sub-list for field type_name
 }
 
 func init() { file_proto_atoll_proto_init() }
@@ -4869,8 +5031,9 @@ func file_proto_atoll_proto_init() {
 		(*Operation_RegisterSet)(nil),
 		(*Operation_RegisterGet)(nil),
 		(*Operation_Delete)(nil),
+		(*Operation_Scan)(nil),
 	}
-	file_proto_atoll_proto_msgTypes[22].OneofWrappers = []any{
+	file_proto_atoll_proto_msgTypes[24].OneofWrappers = []any{
 		(*SyncRequest_Members)(nil),
 		(*SyncRequest_Hear)(nil),
 		(*SyncRequest_Remove)(nil),
@@ -4888,8 +5051,8 @@ func file_proto_atoll_proto_init() {
 		(*SyncRequest_PutUser)(nil),
 		(*SyncRequest_RemoveUser)(nil),
 	}
-	file_proto_atoll_proto_msgTypes[23].OneofWrappers = []any{}
-	file_proto_atoll_proto_msgTypes[26].OneofWrappers = []any{
+	file_proto_atoll_proto_msgTypes[25].OneofWrappers = []any{}
+	file_proto_atoll_proto_msgTypes[28].OneofWrappers = []any{
 		(*SyncAnswer_Members)(nil),
 		(*SyncAnswer_Heard)(nil),
 		(*SyncAnswer_Fetched)(nil),
@@ -4907,7 +5070,7 @@ func file_proto_atoll_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_atoll_proto_rawDesc), len(file_proto_atoll_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   54,
+			NumMessages:   56,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

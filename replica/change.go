@@ -426,7 +426,12 @@ func readHeader(snap store.Snapshot, key []byte) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	value, sound := unseal(key, value)
+	return decodeHeader(key, value)
+}
+
+// decodeHeader returns the number that was written under the key of a header.
+func decodeHeader(key, sealed []byte) (uint64, error) {
+	value, sound := unseal(key, sealed)
 	n, size := binary.Uvarint(value)
 	if !sound || size <= 0 {
 		return 0, fmt.Errorf("%w: header of an object", store.ErrCorrupt)

@@ -223,8 +223,10 @@ func (r *Replica) gather(ctx context.Context, s *shard, level pb.Consistency, re
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	question := &pb.Hear{Shard: uint32(s.index), Vector: vector, Member: r.options.Member, Table: r.tableVector()}
-	for _, op := range request.GetOperations() {
-		question.Keys = append(question.Keys, op.GetKey())
+	if !isScan(request) { // which is about all of them
+		for _, op := range request.GetOperations() {
+			question.Keys = append(question.Keys, op.GetKey())
+		}
 	}
 	answers := make(chan heard)
 	for _, q := range quorums {

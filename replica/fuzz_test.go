@@ -215,6 +215,7 @@ func FuzzRequest(f *testing.F) {
 		{incr(fuzzKeys.counter, 1), count(fuzzKeys.counter)},
 		{reset(fuzzKeys.counter), incr(fuzzKeys.counter, -1<<63)},
 		{add(fuzzKeys.set, "a", "", "b"), remove(fuzzKeys.set, "eu-000005"), has(fuzzKeys.set, "a"), card(fuzzKeys.set)},
+		{scanOf("", &pb.Scan{Limit: 2, After: []byte("s")})},
 		{page(fuzzKeys.set, "", 3), page(fuzzKeys.set, "eu-000005", 1<<31)},
 		{set(fuzzKeys.register, "v"), get(fuzzKeys.register)},
 		{del(fuzzKeys.set, 0), add(fuzzKeys.set, "c"), del(fuzzKeys.register, crdt.TypeRegister)},

@@ -28,6 +28,9 @@ func (r *Replica) check(shard int, request *proto.Request) (writes int, err erro
 		return 0, fmt.Errorf("%w: a request of %d operations; it takes 1 to %d", crdt.ErrInvalid, n, maxOperations)
 	}
 	elements := 0
+	if isScan(request) {
+		return 0, checkScan(operations[0])
+	}
 	for _, op := range operations {
 		key := string(op.GetKey())
 		if err := (crdt.Object{Key: key, Type: crdt.TypeCounter}).Validate(); err != nil {
@@ -63,6 +66,9 @@ func (r *Replica) check(shard int, request *proto.Request) (writes int, err erro
 // checkRead refuses a read that cannot be answered, before the writes beside it
 // are done.
 func checkRead(op *proto.Operation) error {
+	if op.GetScan() != nil {
+		return fmt.Errorf("%w: a scan beside other operations; it goes alone", crdt.ErrInvalid)
+	}
 	id := crdt.FieldID{Object: crdt.Object{Key: string(op.GetKey()), Type: crdt.TypeSet}}
 	id.Name = string(op.GetSetHas())
 	if err := id.Validate(); err != nil {
@@ -141,6 +147,8 @@ func read(snap store.Snapshot, shard int, op *proto.Operation) (*proto.Result, e
 		return members(snap, shard, key, what.SetMembers)
 	case *proto.Operation_RegisterGet:
 		return siblings(snap, shard, key)
+	case *proto.Operation_Scan:
+		return scan(snap, shard, op.GetKey(), what.Scan)
 	}
 	return nil, fmt.Errorf("%w: not a read", crdt.ErrInvalid)
 }

@@ -118,8 +118,14 @@ func seen(heard *crdt.Heard, request *proto.Request) crdt.VersionVector {
 // eachSpan tells what was heard in each range of the objects that a request
 // names, or everywhere if it names none.
 func eachSpan(heard *crdt.Heard, request *proto.Request, f func(crdt.VersionVector)) {
-	if heard.Whole() || len(request.GetOperations()) == 0 {
+	if heard.Whole() {
 		f(heard.Vector())
+		return
+	}
+	if len(request.GetOperations()) == 0 || isScan(request) {
+		for _, span := range heard.Over("", crdt.End) {
+			f(span.Vector)
+		}
 		return
 	}
 	for _, op := range request.GetOperations() {

@@ -213,7 +213,11 @@ func permit(u *pb.User, request *pb.Request) error {
 		if writes, err := isWrite(op); err == nil && writes && u.GetRole() < pb.Role_WRITE {
 			return fmt.Errorf("%w: the user %s may read only", ErrForbidden, u.GetName())
 		}
-		if !mayTouch(u, op.GetKey()) {
+		switch {
+		case mayTouch(u, op.GetKey()):
+		case op.GetScan() != nil:
+			return fmt.Errorf("%w: the user %s may scan only keys that begin with one of %.300q", ErrForbidden, u.GetName(), u.GetPrefixes())
+		default:
 			return fmt.Errorf("%w: the user %s may not touch the key %.64q", ErrForbidden, u.GetName(), op.GetKey())
 		}
 	}

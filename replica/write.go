@@ -147,7 +147,7 @@ func isWrite(op *proto.Operation) (bool, error) {
 		*proto.Operation_SetRemove, *proto.Operation_RegisterSet, *proto.Operation_Delete:
 		return true, nil
 	case *proto.Operation_CounterGet, *proto.Operation_SetHas, *proto.Operation_SetCard,
-		*proto.Operation_SetMembers, *proto.Operation_RegisterGet:
+		*proto.Operation_SetMembers, *proto.Operation_RegisterGet, *proto.Operation_Scan:
 		return false, nil
 	}
 	return false, fmt.Errorf("%w: an operation that this member does not know", crdt.ErrInvalid)

@@ -38,7 +38,7 @@ func app(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 		Description: description,
 		Version:     server.Version,
 		Commands: []*cli.Command{
-			counterCommand(), setCommand(), registerCommand(), delCommand(),
+			counterCommand(), setCommand(), registerCommand(), delCommand(), scanCommand(),
 			statusCommand(), membersCommand(), memberCommand(), ringCommand(), settingsCommand(), userCommand(), certsCommand(), verifyCommand(), scrubCommand(), backupCommand(), restoreCommand(), benchCommand(), loadCommand(), demoCommand(),
 			versionCommand(), completionCommand(),
 		},

@@ -122,6 +122,8 @@ func valuesOf(flag string) []string {
 			levels = append(levels, string(level))
 		}
 		return levels
+	case "type":
+		return typeNames()
 	case "cut":
 		return []string{"eu", "us", "ap", "none"}
 	}

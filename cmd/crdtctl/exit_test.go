@@ -335,7 +335,7 @@ func TestCompletionInBash(t *testing.T) {
 	}
 	const complete = `
 source <(crdtctl completion bash)
-for line in "" co "counter " "counter g" "register get k --s" "register get k --" "bench --cl" "counter reset -- " "set rm k -- x" "demo --cut " "demo --cut" "bench --op " "bench --op c" "counter get k --consistency e" "completion " "completion z" "counter incr k --" "bench --nonsense "; do
+for line in "" co "counter " "counter g" "register get k --s" "register get k --" "bench --cl" "counter reset -- " "set rm k -- x" "demo --cut " "demo --cut" "bench --op " "bench --op c" "scan --type " "counter get k --consistency e" "completion " "completion z" "counter incr k --" "bench --nonsense "; do
 	COMP_WORDS=(crdtctl $line)
 	[[ $line == *" " || -z $line ]] && COMP_WORDS+=("")
 	COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
@@ -347,7 +347,7 @@ done
 	program.Env = append(os.Environ(), "PATH="+shell(t)+string(os.PathListSeparator)+os.Getenv("PATH"))
 	program.Stderr = os.Stderr
 	got, err := program.Output()
-	want := `: counter set register del status members member ring settings user certs verify scrub backup restore bench load demo version completion
+	want := `: counter set register del scan status members member ring settings user certs verify scrub backup restore bench load demo version completion
 co: counter completion
 counter : incr id get reset
 counter g: get
@@ -360,6 +360,7 @@ demo --cut : eu us ap none
 demo --cut: --cut --cut-at
 bench --op : counter mixed register set
 bench --op c: counter
+scan --type : counter set register
 counter get k --consistency e: each-quorum
 completion : bash zsh
 completion z: zsh
