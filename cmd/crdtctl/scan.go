@@ -28,7 +28,7 @@ asks one shard, others ask all. Objects that come or go meanwhile are seen or no
 		Before: takes(0, 1),
 		Flags: []cli.Flag{
 			typeFlag(),
-			&cli.IntFlag{Name: "limit", Usage: "stop after `N` objects; 0: after all"},
+			&cli.IntFlag{Name: "limit", Usage: "stop after `N` objects", DefaultText: "all"},
 		},
 		Action: reading(scan),
 	}

@@ -113,8 +113,8 @@ func wrongReferences(fsys fs.FS) ([]string, error) {
 			if first, _, _ := strings.Cut(code, "/"); inRepository.MatchString(code) && isDir(fsys, first) && !isThere(fsys, code) {
 				wrong = append(wrong, fmt.Sprintf("%s: speaks of %s, which is not there", p.name, code))
 			}
-			if strings.Contains(code, "docker") {
-				continue // its flags are its own
+			if strings.Contains(code, "docker") || strings.HasPrefix(code, "curl ") {
+				continue // their flags are their own
 			}
 			for _, found := range flagName.FindAllStringSubmatch(code, -1) {
 				if found[1] != "help" && !strings.Contains(programs, `"`+found[1]+`"`) {
