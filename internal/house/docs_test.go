@@ -26,6 +26,7 @@ var (
 	// inRepository is a path of two names at least, such as docs/operating.md.
 	inRepository = regexp.MustCompile(`^[a-z]+/[\w.*/-]+$`)
 	flagName     = regexp.MustCompile(`--([a-z][a-z-]*)`)
+	testName     = regexp.MustCompile(`^Test[A-Z]\w*$`)
 )
 
 func readPages(fsys fs.FS) (pages []page, err error) {
@@ -78,7 +79,7 @@ func anchor(heading string) string {
 }
 
 // wrongReferences returns what the pages refer to that is not there: files,
-// headings, and flags of the programs.
+// headings, tests, and flags of the programs.
 func wrongReferences(fsys fs.FS) ([]string, error) {
 	pages, err := readPages(fsys)
 	if err != nil {
@@ -89,6 +90,10 @@ func wrongReferences(fsys fs.FS) ([]string, error) {
 		headings[p.name] = p.headings
 	}
 	programs, err := programText(fsys)
+	if err != nil {
+		return nil, err
+	}
+	tests, err := testText(fsys)
 	if err != nil {
 		return nil, err
 	}
@@ -112,6 +117,9 @@ func wrongReferences(fsys fs.FS) ([]string, error) {
 		for _, code := range p.code {
 			if first, _, _ := strings.Cut(code, "/"); inRepository.MatchString(code) && isDir(fsys, first) && !isThere(fsys, code) {
 				wrong = append(wrong, fmt.Sprintf("%s: speaks of %s, which is not there", p.name, code))
+			}
+			if testName.MatchString(code) && !strings.Contains(tests, "func "+code+"(") {
+				wrong = append(wrong, fmt.Sprintf("%s: speaks of %s, and no test is called so", p.name, code))
 			}
 			if strings.Contains(code, "docker") || strings.HasPrefix(code, "curl ") {
 				continue // their flags are their own
@@ -158,6 +166,25 @@ func programText(fsys fs.FS) (string, error) {
 	return all.String(), nil
 }
 
+// testText returns the sources of all tests.
+func testText(fsys fs.FS) (string, error) {
+	var all strings.Builder
+	err := fs.WalkDir(fsys, ".", func(name string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && hidden(name):
+			return fs.SkipDir
+		case !strings.HasSuffix(name, "_test.go"):
+			return nil
+		}
+		text, err := fs.ReadFile(fsys, name)
+		all.Write(text)
+		return err
+	})
+	return all.String(), err
+}
+
 // TestDocs holds the documents against the repository. Whole command lines are
 // checked in cmd/crdtctl.
 func TestDocs(t *testing.T) {
@@ -183,9 +210,10 @@ func TestDocs(t *testing.T) {
 func TestWrongReferences(t *testing.T) {
 	fsys := fstest.MapFS{
 		"README.md": {Data: []byte("# A house\n\n[a](docs/a.md#how-so) [b](docs/b.md) [c](docs/a.md#never) [d](https://example.org/x) [e](#a-house)\n" +
-			"`docs/a.md`, `docs/c.md`, `either/or`, `ctl\n--good`, `docker --own`\n\n```sh\nctl --bad  # --good\n```\n\n    ctl --worse\n")},
-		"docs/a.md":       {Data: []byte("## How so?\n\n[up](../README.md) [away](../gone.md)\n")},
-		"cmd/ctl/main.go": {Data: []byte(`package main; var flags = []string{"good"}`)},
+			"`docs/a.md`, `docs/c.md`, `either/or`, `ctl\n--good`, `docker --own`, `TestA`, `TestB`\n\n```sh\nctl --bad  # --good\n```\n\n    ctl --worse\n")},
+		"docs/a.md":         {Data: []byte("## How so?\n\n[up](../README.md) [away](../gone.md)\n")},
+		"cmd/ctl/a_test.go": {Data: []byte("package main\nfunc TestA(t *testing.T) {}\n")},
+		"cmd/ctl/main.go":   {Data: []byte(`package main; var flags = []string{"good"}`)},
 	}
 	want := []string{
 		"README.md: links to docs/b.md, which is not there",
@@ -193,6 +221,7 @@ func TestWrongReferences(t *testing.T) {
 		`README.md: "ctl --bad  # --good": no program has a flag --bad`,
 		`README.md: "ctl --worse": no program has a flag --worse`,
 		"README.md: speaks of docs/c.md, which is not there",
+		"README.md: speaks of TestB, and no test is called so",
 		"docs/a.md: links to ../gone.md, which is not there",
 	}
 	got, err := wrongReferences(fsys)
