@@ -31,6 +31,7 @@
 //	recover      a shard of which it is not known what it has heard
 //	backup       what a member has on disk, page by page, as of one moment
 //	restore      an empty store is given what backups have
+//	upgrade      a store of the format before becomes one of this format
 //	scrub        the keeper, who has all that done
 //	meter        what is counted and timed on the way
 //	measures     what those who watch a member are told
@@ -48,6 +49,7 @@
 //	m shard leaf(2)            -> digest of the entries of a leaf, checksum
 //	l shard actor(8) seq(8)    -> event, checksum                   the log
 //	o shard time(6) position   -> 1                                 derived: records by age
+//	s shard                    -> role, checksum                    what the copy is, if there is one
 //
 // Everything that an event changes is one batch. Leaves are the ranges of
 // positions that share their first 10 bits.

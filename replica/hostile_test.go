@@ -416,14 +416,6 @@ func TestForeignDirectory(t *testing.T) {
 			t.Errorf("what may change: %v", err)
 		}
 	}
-	older := batchOf(nil)
-	older.Put([]byte("c"), []byte(`{"format":2,"cluster":"test","member":"eu","region":"eu","shards":8}`))
-	if err := s.Commit(older); err != nil {
-		t.Fatal(err)
-	}
-	if err := open(func(*Options) {}); !errors.Is(err, ErrForeign) || !strings.Contains(err.Error(), "it has format 2, this program reads format 3") {
-		t.Errorf("a directory of the format before: %v", err)
-	}
 	damaged := batchOf(nil)
 	damaged.Put([]byte("c"), []byte("{"))
 	if err := s.Commit(damaged); err != nil {

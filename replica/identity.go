@@ -35,6 +35,9 @@ type identity struct {
 	Scrubbed int64 `json:"scrubbed"`
 	// Digest is that of a fixed entry: it tells another digest key.
 	Digest string `json:"digest"`
+	// Upgraded is how far an upgrade has come that is not finished: the key of an
+	// entry, in hexadecimal, below which all is done.
+	Upgraded string `json:"upgraded,omitempty"`
 }
 
 // MadeFor returns the cluster's name and number of shards that a store was made
@@ -139,8 +142,10 @@ func (found identity) accept(mine identity) error {
 	switch {
 	case found.Format == unfinished:
 		return fmt.Errorf("%w: a restore into it was not finished; empty it and restore again", ErrForeign)
-	case found.Format != mine.Format:
-		return fmt.Errorf("%w: it has format %d, this program reads format %d", ErrForeign, found.Format, mine.Format)
+	case found.Format > formatVersion:
+		return fmt.Errorf("%w: it was written by a newer Atoll, format %d; this one reads %d and %d: start the newer one, or use an empty directory", ErrForeign, found.Format, oldFormat, formatVersion)
+	case found.Format < oldFormat && found.Format != upgrading:
+		return fmt.Errorf("%w: format %d is too old; this Atoll reads %d and %d: use an empty directory, which takes over what other members have", ErrForeign, found.Format, oldFormat, formatVersion)
 	case found.Cluster != mine.Cluster:
 		return differ("the cluster", found.Cluster, mine.Cluster)
 	case found.Member != mine.Member:

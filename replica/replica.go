@@ -86,7 +86,7 @@ type Replica struct {
 // Open starts a replica on what the store holds. The store stays the
 // caller's, who closes it after the replica. A change of several steps that a
 // crash interrupted is completed first. Reads and writes work at once; peers
-// are met after Start.
+// are met after Start. A store of the format before is brought to this one.
 func Open(options Options, s store.Store) (*Replica, error) {
 	options, err := options.withDefaults()
 	if err != nil {
@@ -107,6 +107,12 @@ func Open(options Options, s store.Store) (*Replica, error) {
 	found, mine, err := r.claim()
 	if err != nil {
 		return nil, err
+	}
+	if found.Format == oldFormat || found.Format == upgrading {
+		if found, err = r.upgrade(found); err != nil {
+			return nil, err
+		}
+		mine.Scrubbed = found.Scrubbed
 	}
 	for range options.Loops {
 		r.loops = append(r.loops, &loop{

@@ -38,7 +38,7 @@ func NewRestore(s store.Store, of []byte, member, region string) (*Restore, erro
 		return nil, fmt.Errorf("%w: identity: %w", store.ErrCorrupt, err)
 	}
 	if r.mine.Format != formatVersion {
-		return nil, fmt.Errorf("%w: the backup has disk format %d, this program reads format %d", ErrForeign, r.mine.Format, formatVersion)
+		return nil, fmt.Errorf("%w: the backup has disk format %d, and this Atoll restores format %d: restore it with the Atoll that made it", ErrForeign, r.mine.Format, formatVersion)
 	}
 	snap := s.Snapshot()
 	err := snap.Scan(nil, nil, func([]byte, []byte) error { return errStop })
