@@ -29,6 +29,7 @@ type RegionRing struct {
 	// take them over.
 	Changing         bool
 	current, becomes *ring.Placement
+	aim              *pb.Ring // that becomes follows from
 }
 
 // RingMember is a member's part in a region.
@@ -37,6 +38,7 @@ type RingMember struct {
 	Weight     int
 	Owned      int // shards
 	Becomes    int // shards that it is to own, once the change is done
+	Gains      int // of these, those that it does not own yet
 }
 
 // Owners returns the members that own a shard.
@@ -103,26 +105,27 @@ func decodeRings(m *pb.Rings, shards int) (*Rings, error) {
 	}
 	rings := &Rings{Shards: shards, Owners: int(m.GetSettings().GetOwners()), Consistency: Consistencies[level]}
 	for _, region := range m.GetRegions() {
-		r := RegionRing{Region: region.GetRegion(), Changing: region.GetLayout().GetNext() != nil}
-		becomes := region.GetLayout().GetNext()
-		if becomes == nil {
-			becomes = region.GetWanted()
-			r.Changing = !sameRing(becomes, region.GetLayout().GetCurrent())
+		r := RegionRing{Region: region.GetRegion(), Changing: region.GetLayout().GetNext() != nil, aim: region.GetLayout().GetNext()}
+		if r.aim == nil {
+			r.aim = region.GetWanted()
+			r.Changing = !sameRing(r.aim, region.GetLayout().GetCurrent())
 		}
 		var err error
 		if r.current, err = place(region.GetLayout().GetCurrent(), shards); err != nil {
 			return nil, err
 		}
-		if r.becomes, err = place(becomes, shards); err != nil {
+		if r.becomes, err = place(r.aim, shards); err != nil {
 			return nil, err
 		}
-		for _, seat := range slices.Concat(region.GetLayout().GetCurrent().GetSeats(), becomes.GetSeats()) {
+		for _, seat := range slices.Concat(region.GetLayout().GetCurrent().GetSeats(), r.aim.GetSeats()) {
 			if slices.ContainsFunc(r.Members, func(m RingMember) bool { return m.Name == seat.GetName() }) {
 				continue
 			}
+			owned, becomes := r.current.Owned(seat.GetName()), r.becomes.Owned(seat.GetName())
+			gains := slices.DeleteFunc(slices.Clone(becomes), func(shard int) bool { return slices.Contains(owned, shard) })
 			r.Members = append(r.Members, RingMember{
 				Name: seat.GetName(), Zone: seat.GetZone(), Weight: int(seat.GetWeight()),
-				Owned: len(r.current.Owned(seat.GetName())), Becomes: len(r.becomes.Owned(seat.GetName())),
+				Owned: len(owned), Becomes: len(becomes), Gains: len(gains),
 			})
 		}
 		rings.Regions = append(rings.Regions, r)

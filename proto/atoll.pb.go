@@ -4033,6 +4033,7 @@ type Holdings struct {
 	JoinedBytes   uint64                 `protobuf:"varint,5,opt,name=joined_bytes,json=joinedBytes,proto3" json:"joined_bytes,omitempty"` // that it has taken over since the process started
 	HintEvents    uint64                 `protobuf:"varint,6,opt,name=hint_events,json=hintEvents,proto3" json:"hint_events,omitempty"`    // that wait in hints
 	Ready         uint32                 `protobuf:"varint,7,opt,name=ready,proto3" json:"ready,omitempty"`                                // it has them, and serves them once the owners change
+	Move          *Move                  `protobuf:"bytes,8,opt,name=move,proto3" json:"move,omitempty"`                                   // the last change of owners in its region, since the process started
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4116,6 +4117,98 @@ func (x *Holdings) GetReady() uint32 {
 	return 0
 }
 
+func (x *Holdings) GetMove() *Move {
+	if x != nil {
+		return x.Move
+	}
+	return nil
+}
+
+// Move is how far a member has come with what it gains by a change of owners.
+type Move struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ring          *Ring                  `protobuf:"bytes,1,opt,name=ring,proto3" json:"ring,omitempty"`                                // that its region changes to
+	Shards        uint32                 `protobuf:"varint,2,opt,name=shards,proto3" json:"shards,omitempty"`                           // that it gains
+	Taken         uint32                 `protobuf:"varint,3,opt,name=taken,proto3" json:"taken,omitempty"`                             // of these, those of which it has all
+	Bytes         uint64                 `protobuf:"varint,4,opt,name=bytes,proto3" json:"bytes,omitempty"`                             // that it has taken over of these
+	Entries       uint64                 `protobuf:"varint,5,opt,name=entries,proto3" json:"entries,omitempty"`                         // that it has of these
+	AllEntries    uint64                 `protobuf:"varint,6,opt,name=all_entries,json=allEntries,proto3" json:"all_entries,omitempty"` // that are in these, by what members say
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Move) Reset() {
+	*x = Move{}
+	mi := &file_proto_atoll_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Move) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Move) ProtoMessage() {}
+
+func (x *Move) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_atoll_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Move.ProtoReflect.Descriptor instead.
+func (*Move) Descriptor() ([]byte, []int) {
+	return file_proto_atoll_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *Move) GetRing() *Ring {
+	if x != nil {
+		return x.Ring
+	}
+	return nil
+}
+
+func (x *Move) GetShards() uint32 {
+	if x != nil {
+		return x.Shards
+	}
+	return 0
+}
+
+func (x *Move) GetTaken() uint32 {
+	if x != nil {
+		return x.Taken
+	}
+	return 0
+}
+
+func (x *Move) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *Move) GetEntries() uint64 {
+	if x != nil {
+		return x.Entries
+	}
+	return 0
+}
+
+func (x *Move) GetAllEntries() uint64 {
+	if x != nil {
+		return x.AllEntries
+	}
+	return 0
+}
+
 // ScrubQuery asks how a scrub stands: the comparison of all that is stored with
 // its digests.
 type ScrubQuery struct {
@@ -4128,7 +4221,7 @@ type ScrubQuery struct {
 
 func (x *ScrubQuery) Reset() {
 	*x = ScrubQuery{}
-	mi := &file_proto_atoll_proto_msgTypes[49]
+	mi := &file_proto_atoll_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4140,7 +4233,7 @@ func (x *ScrubQuery) String() string {
 func (*ScrubQuery) ProtoMessage() {}
 
 func (x *ScrubQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[49]
+	mi := &file_proto_atoll_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4153,7 +4246,7 @@ func (x *ScrubQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubQuery.ProtoReflect.Descriptor instead.
 func (*ScrubQuery) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{49}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ScrubQuery) GetStart() bool {
@@ -4184,7 +4277,7 @@ type ScrubState struct {
 
 func (x *ScrubState) Reset() {
 	*x = ScrubState{}
-	mi := &file_proto_atoll_proto_msgTypes[50]
+	mi := &file_proto_atoll_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4196,7 +4289,7 @@ func (x *ScrubState) String() string {
 func (*ScrubState) ProtoMessage() {}
 
 func (x *ScrubState) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[50]
+	mi := &file_proto_atoll_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4209,7 +4302,7 @@ func (x *ScrubState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubState.ProtoReflect.Descriptor instead.
 func (*ScrubState) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{50}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ScrubState) GetRunning() bool {
@@ -4267,7 +4360,7 @@ type Damage struct {
 
 func (x *Damage) Reset() {
 	*x = Damage{}
-	mi := &file_proto_atoll_proto_msgTypes[51]
+	mi := &file_proto_atoll_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4279,7 +4372,7 @@ func (x *Damage) String() string {
 func (*Damage) ProtoMessage() {}
 
 func (x *Damage) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[51]
+	mi := &file_proto_atoll_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4292,7 +4385,7 @@ func (x *Damage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Damage.ProtoReflect.Descriptor instead.
 func (*Damage) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{51}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Damage) GetShard() uint32 {
@@ -4338,7 +4431,7 @@ type PeerStatus struct {
 
 func (x *PeerStatus) Reset() {
 	*x = PeerStatus{}
-	mi := &file_proto_atoll_proto_msgTypes[52]
+	mi := &file_proto_atoll_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4350,7 +4443,7 @@ func (x *PeerStatus) String() string {
 func (*PeerStatus) ProtoMessage() {}
 
 func (x *PeerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[52]
+	mi := &file_proto_atoll_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4363,7 +4456,7 @@ func (x *PeerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerStatus.ProtoReflect.Descriptor instead.
 func (*PeerStatus) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{52}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *PeerStatus) GetMember() string {
@@ -4428,7 +4521,7 @@ type ShardLag struct {
 
 func (x *ShardLag) Reset() {
 	*x = ShardLag{}
-	mi := &file_proto_atoll_proto_msgTypes[53]
+	mi := &file_proto_atoll_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4440,7 +4533,7 @@ func (x *ShardLag) String() string {
 func (*ShardLag) ProtoMessage() {}
 
 func (x *ShardLag) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[53]
+	mi := &file_proto_atoll_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4453,7 +4546,7 @@ func (x *ShardLag) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardLag.ProtoReflect.Descriptor instead.
 func (*ShardLag) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{53}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ShardLag) GetShard() uint32 {
@@ -4802,7 +4895,7 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\x05unmet\x18\x0e \x01(\bR\x05unmet\x1a;\n" +
 	"\rCountersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xc4\x01\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xe8\x01\n" +
 	"\bHoldings\x12\x14\n" +
 	"\x05owned\x18\x01 \x01(\rR\x05owned\x12\x18\n" +
 	"\ajoining\x18\x02 \x01(\rR\ajoining\x12\x18\n" +
@@ -4811,7 +4904,16 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\fjoined_bytes\x18\x05 \x01(\x04R\vjoinedBytes\x12\x1f\n" +
 	"\vhint_events\x18\x06 \x01(\x04R\n" +
 	"hintEvents\x12\x14\n" +
-	"\x05ready\x18\a \x01(\rR\x05ready\";\n" +
+	"\x05ready\x18\a \x01(\rR\x05ready\x12\"\n" +
+	"\x04move\x18\b \x01(\v2\x0e.atoll.v1.MoveR\x04move\"\xa9\x01\n" +
+	"\x04Move\x12\"\n" +
+	"\x04ring\x18\x01 \x01(\v2\x0e.atoll.v1.RingR\x04ring\x12\x16\n" +
+	"\x06shards\x18\x02 \x01(\rR\x06shards\x12\x14\n" +
+	"\x05taken\x18\x03 \x01(\rR\x05taken\x12\x14\n" +
+	"\x05bytes\x18\x04 \x01(\x04R\x05bytes\x12\x18\n" +
+	"\aentries\x18\x05 \x01(\x04R\aentries\x12\x1f\n" +
+	"\vall_entries\x18\x06 \x01(\x04R\n" +
+	"allEntries\";\n" +
 	"\n" +
 	"ScrubQuery\x12\x14\n" +
 	"\x05start\x18\x01 \x01(\bR\x05start\x12\x17\n" +
@@ -4873,7 +4975,7 @@ func file_proto_atoll_proto_rawDescGZIP() []byte {
 }
 
 var file_proto_atoll_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_proto_atoll_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
+var file_proto_atoll_proto_msgTypes = make([]protoimpl.MessageInfo, 57)
 var file_proto_atoll_proto_goTypes = []any{
 	(Consistency)(0),     // 0: atoll.v1.Consistency
 	(Role)(0),            // 1: atoll.v1.Role
@@ -4927,13 +5029,14 @@ var file_proto_atoll_proto_goTypes = []any{
 	(*StatusQuery)(nil),  // 49: atoll.v1.StatusQuery
 	(*Status)(nil),       // 50: atoll.v1.Status
 	(*Holdings)(nil),     // 51: atoll.v1.Holdings
-	(*ScrubQuery)(nil),   // 52: atoll.v1.ScrubQuery
-	(*ScrubState)(nil),   // 53: atoll.v1.ScrubState
-	(*Damage)(nil),       // 54: atoll.v1.Damage
-	(*PeerStatus)(nil),   // 55: atoll.v1.PeerStatus
-	(*ShardLag)(nil),     // 56: atoll.v1.ShardLag
-	nil,                  // 57: atoll.v1.Token.VectorsEntry
-	nil,                  // 58: atoll.v1.Status.CountersEntry
+	(*Move)(nil),         // 52: atoll.v1.Move
+	(*ScrubQuery)(nil),   // 53: atoll.v1.ScrubQuery
+	(*ScrubState)(nil),   // 54: atoll.v1.ScrubState
+	(*Damage)(nil),       // 55: atoll.v1.Damage
+	(*PeerStatus)(nil),   // 56: atoll.v1.PeerStatus
+	(*ShardLag)(nil),     // 57: atoll.v1.ShardLag
+	nil,                  // 58: atoll.v1.Token.VectorsEntry
+	nil,                  // 59: atoll.v1.Status.CountersEntry
 }
 var file_proto_atoll_proto_depIdxs = []int32{
 	4,  // 0: atoll.v1.Request.operations:type_name -> atoll.v1.Operation
@@ -4954,7 +5057,7 @@ var file_proto_atoll_proto_depIdxs = []int32{
 	2,  // 15: atoll.v1.Error.code:type_name -> atoll.v1.Error.Code
 	0,  // 16: atoll.v1.ClusterInfo.consistency:type_name -> atoll.v1.Consistency
 	14, // 17: atoll.v1.ClusterInfo.error:type_name -> atoll.v1.Error
-	57, // 18: atoll.v1.Token.vectors:type_name -> atoll.v1.Token.VectorsEntry
+	58, // 18: atoll.v1.Token.vectors:type_name -> atoll.v1.Token.VectorsEntry
 	19, // 19: atoll.v1.Ring.seats:type_name -> atoll.v1.Seat
 	18, // 20: atoll.v1.Layout.current:type_name -> atoll.v1.Ring
 	18, // 21: atoll.v1.Layout.next:type_name -> atoll.v1.Ring
@@ -4967,7 +5070,7 @@ var file_proto_atoll_proto_depIdxs = []int32{
 	44, // 28: atoll.v1.SyncRequest.walk:type_name -> atoll.v1.Walk
 	49, // 29: atoll.v1.SyncRequest.status:type_name -> atoll.v1.StatusQuery
 	5,  // 30: atoll.v1.SyncRequest.states:type_name -> atoll.v1.Empty
-	52, // 31: atoll.v1.SyncRequest.scrub:type_name -> atoll.v1.ScrubQuery
+	53, // 31: atoll.v1.SyncRequest.scrub:type_name -> atoll.v1.ScrubQuery
 	28, // 32: atoll.v1.SyncRequest.settings:type_name -> atoll.v1.Settings
 	5,  // 33: atoll.v1.SyncRequest.rings:type_name -> atoll.v1.Empty
 	17, // 34: atoll.v1.SyncRequest.enroll:type_name -> atoll.v1.Member
@@ -4986,7 +5089,7 @@ var file_proto_atoll_proto_depIdxs = []int32{
 	46, // 47: atoll.v1.SyncAnswer.walked:type_name -> atoll.v1.Walked
 	50, // 48: atoll.v1.SyncAnswer.status:type_name -> atoll.v1.Status
 	41, // 49: atoll.v1.SyncAnswer.states:type_name -> atoll.v1.States
-	53, // 50: atoll.v1.SyncAnswer.scrub:type_name -> atoll.v1.ScrubState
+	54, // 50: atoll.v1.SyncAnswer.scrub:type_name -> atoll.v1.ScrubState
 	29, // 51: atoll.v1.SyncAnswer.rings:type_name -> atoll.v1.Rings
 	33, // 52: atoll.v1.SyncAnswer.backup:type_name -> atoll.v1.BackupPage
 	23, // 53: atoll.v1.SyncAnswer.users:type_name -> atoll.v1.Users
@@ -4999,18 +5102,20 @@ var file_proto_atoll_proto_depIdxs = []int32{
 	47, // 60: atoll.v1.Walked.parts:type_name -> atoll.v1.Part
 	48, // 61: atoll.v1.Part.fields:type_name -> atoll.v1.Field
 	26, // 62: atoll.v1.Status.shards:type_name -> atoll.v1.ShardState
-	55, // 63: atoll.v1.Status.peers:type_name -> atoll.v1.PeerStatus
-	58, // 64: atoll.v1.Status.counters:type_name -> atoll.v1.Status.CountersEntry
-	53, // 65: atoll.v1.Status.scrub:type_name -> atoll.v1.ScrubState
-	54, // 66: atoll.v1.Status.damages:type_name -> atoll.v1.Damage
+	56, // 63: atoll.v1.Status.peers:type_name -> atoll.v1.PeerStatus
+	59, // 64: atoll.v1.Status.counters:type_name -> atoll.v1.Status.CountersEntry
+	54, // 65: atoll.v1.Status.scrub:type_name -> atoll.v1.ScrubState
+	55, // 66: atoll.v1.Status.damages:type_name -> atoll.v1.Damage
 	51, // 67: atoll.v1.Status.holdings:type_name -> atoll.v1.Holdings
 	29, // 68: atoll.v1.Status.rings:type_name -> atoll.v1.Rings
-	56, // 69: atoll.v1.PeerStatus.shards:type_name -> atoll.v1.ShardLag
-	70, // [70:70] is the sub-list for method output_type
-	70, // [70:70] is the sub-list for method input_type
-	70, // [70:70] is the sub-list for extension type_name
-	70, // [70:70] is the sub-list for extension extendee
-	0,  // [0:70] is the sub-list for field type_name
+	52, // 69: atoll.v1.Holdings.move:type_name -> atoll.v1.Move
+	18, // 70: atoll.v1.Move.ring:type_name -> atoll.v1.Ring
+	57, // 71: atoll.v1.PeerStatus.shards:type_name -> atoll.v1.ShardLag
+	72, // [72:72] is the sub-list for method output_type
+	72, // [72:72] is the sub-list for method input_type
+	72, // [72:72] is the sub-list for extension type_name
+	72, // [72:72] is the sub-list for extension extendee
+	0,  // [0:72] is the sub-list for field type_name
 }
 
 func init() { file_proto_atoll_proto_init() }
@@ -5070,7 +5175,7 @@ func file_proto_atoll_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_atoll_proto_rawDesc), len(file_proto_atoll_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   56,
+			NumMessages:   57,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -33,6 +33,7 @@ const (
 type arranger struct {
 	began       time.Time
 	joinedBytes atomic.Uint64
+	move        atomic.Pointer[move]
 	due         time.Time       // when it may write that the layout advances
 	advancing   uint64          // to this
 	pace        func(int) error // of taking over
@@ -129,6 +130,7 @@ func (r *Replica) arrangeOnce() (settled bool, err error) {
 	if err := r.assign(in); err != nil {
 		return false, err
 	}
+	r.follow(in)
 	joined, err := r.takeOver(l, in)
 	if err != nil {
 		return false, err
@@ -182,6 +184,7 @@ func (r *Replica) assign(in *regionLayout) error {
 		}
 		claim := in.claimOf(r.options.Member, s.index)
 		if s.is(noCopy, hinted) && claim != unrelated || s.is(founded) && claim == owner {
+			s.joined.Store(0)
 			starting = append(starting, s)
 		}
 	}
@@ -198,10 +201,12 @@ func (r *Replica) takeOver(l *layout, in *regionLayout) (all bool, err error) {
 		}
 	}
 	for some := range slices.Chunk(coming, 8*takeovers) {
-		come, failed := r.each(some, func(s *shard) error { return r.catchUp(l, in, s) })
-		if err := r.declare(complete, come...); err != nil {
-			return false, err
-		}
+		come, failed := r.each(some, func(s *shard) error {
+			if err := r.catchUp(l, in, s); err != nil {
+				return err
+			}
+			return r.declare(complete, s)
+		})
 		if failed != nil {
 			return false, fmt.Errorf("%d of %d shards cannot be taken over yet; the first: %w", len(some)-len(come), len(coming), failed)
 		}
@@ -258,7 +263,7 @@ func (r *Replica) catchUp(l *layout, in *regionLayout, s *shard) error {
 		if includes(s.spoken.Load(), h.ranges) {
 			continue
 		}
-		if err := r.walkAt(r.tasks, h.owner, s.index, r.joinPace); err != nil {
+		if err := r.walkAt(r.tasks, h.owner, s.index, r.joinPace(s)); err != nil {
 			return err
 		}
 		if !includes(s.spoken.Load(), h.ranges) {
@@ -268,10 +273,13 @@ func (r *Replica) catchUp(l *layout, in *regionLayout, s *shard) error {
 	return nil
 }
 
-// joinPace holds taking over to its rate.
-func (r *Replica) joinPace(bytes int) error {
-	r.arranger.joinedBytes.Add(uint64(bytes))
-	return r.arranger.pace(bytes)
+// joinPace counts what is taken over of a shard, and holds it to its rate.
+func (r *Replica) joinPace(s *shard) func(bytes int) error {
+	return func(bytes int) error {
+		r.arranger.joinedBytes.Add(uint64(bytes))
+		s.joined.Add(uint64(bytes))
+		return r.arranger.pace(bytes)
+	}
 }
 
 // surveyed returns what the other owners of a shard have heard of it: all that

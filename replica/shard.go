@@ -42,8 +42,9 @@ type shard struct {
 	recorded int
 	census   *census
 	health   health
-	role     atomic.Int32 // what this copy is: see role
-	serving  atomic.Bool  // requests are taken
+	role     atomic.Int32  // what this copy is: see role
+	serving  atomic.Bool   // requests are taken
+	joined   atomic.Uint64 // bytes that were taken over of it
 }
 
 const stateVersion = 2

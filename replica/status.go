@@ -58,6 +58,7 @@ func (r *Replica) Status(shards bool) *pb.Status {
 	}
 	status.Scrub = r.scrubState()
 	status.Holdings = r.holdings()
+	status.Holdings.Move = r.progress()
 	status.Unmet = r.unmet()
 	r.reportHealth(status)
 	now := r.options.Now()

@@ -172,7 +172,7 @@ func restore(c *cli.Context) error {
 	case errors.Is(err, server.ErrNotEmpty), errors.Is(err, server.ErrChain), errors.Is(err, backup.ErrDamaged), errors.Is(err, fs.ErrNotExist):
 		return usageError{fmt.Errorf("%w; nothing was restored", err)}
 	case err != nil:
-		return readError{err}
+		return readError{error: err}
 	}
 	line.clear()
 	at := time.UnixMilli(h.Time).UTC().Format(time.RFC3339)

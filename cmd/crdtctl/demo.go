@@ -62,7 +62,7 @@ the input says; anything else is exit code 1.`,
 				Out: out, Terminal: isTerminal(out), JSON: outcome,
 			})
 			if errors.Is(err, context.Canceled) {
-				return readError{err} // what it wrote was its own
+				return readError{error: err} // what it wrote was its own
 			}
 			return err
 		},

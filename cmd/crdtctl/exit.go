@@ -64,8 +64,12 @@ var outcomes = [...]struct {
 	{client.ErrOverflow, exitUsage, "nothing was changed"},
 }
 
-// readError is what became of a command that changes nothing.
-type readError struct{ error }
+// readError is what became of a command that changes nothing, or of the part of
+// one that only watches what goes on without it.
+type readError struct {
+	error
+	goesOn string // in words; "" if nothing does
+}
 
 func (e readError) Unwrap() error { return e.error }
 
@@ -79,7 +83,7 @@ func isUnknown(err error) bool {
 func reading(do cli.ActionFunc) cli.ActionFunc {
 	return func(c *cli.Context) error {
 		if err := do(c); err != nil {
-			return readError{err}
+			return readError{error: err}
 		}
 		return nil
 	}
@@ -97,7 +101,11 @@ func report(stderr io.Writer, err error) int {
 	case errors.As(err, &v):
 		return int(v)
 	case errors.Is(err, context.Canceled) && reads:
-		fmt.Fprintln(stderr, "crdtctl: interrupted")
+		text := "crdtctl: interrupted"
+		if read.goesOn != "" {
+			text += "; " + read.goesOn
+		}
+		fmt.Fprintln(stderr, text)
 		return exitFailure
 	case errors.Is(err, context.Canceled):
 		fmt.Fprintln(stderr, "crdtctl: interrupted; a write may have been done or not")

@@ -70,9 +70,9 @@ func decommissionCommand() *cli.Command {
 		Usage: "have a member hand over all it has, so that it can be stopped",
 		Description: `Other members of its region take over its shards; then it owns nothing any more,
 and keeps nothing. Nothing is lost, and requests are served all the while. This
-command shows how far that is and ends when it is done; interrupted, it goes on
-without it, and the same command shows it again. After it, stop the member and
-remove it from the table.`,
+command shows how far the others are and ends when all is done; interrupted, that
+goes on without it, and the same command shows it again. After it, stop the member
+and remove it from the table.`,
 		Before: takes(1, 1),
 		Action: func(c *cli.Context) error {
 			return connected(c, func(ctx context.Context, cl *client.Client) error {
@@ -88,53 +88,6 @@ remove it from the table.`,
 			})
 		},
 	}
-}
-
-// handedOver waits until a member holds nothing any more.
-func handedOver(ctx context.Context, cl *client.Client, name string, line progress) (decommissioned, error) {
-	defer line.clear()
-	most := uint32(0)
-	for {
-		status, err := cl.Status(ctx, name, false)
-		if err != nil {
-			return decommissioned{}, err
-		}
-		rings, err := cl.Rings(ctx, "")
-		if err != nil {
-			return decommissioned{}, err
-		}
-		h := status.GetHoldings()
-		left := h.GetOwned() + h.GetJoining() + h.GetHanding()
-		if most = max(most, left); left == 0 && !owns(rings, name) {
-			return decommissioned{Member: name, Shards: most}, nil
-		}
-		line.show("%s: %s left of %d  %s", name, plural(int(left), "shard"), most, bar(ratio(int(most-left), int(most))))
-		if err := pause(ctx); err != nil {
-			return decommissioned{}, err
-		}
-	}
-}
-
-// owns says whether a member owns a shard, or is to own one.
-func owns(rings *client.Rings, name string) bool {
-	for _, region := range rings.Regions {
-		for _, m := range region.Members {
-			if m.Name == name && m.Owned+m.Becomes > 0 {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-type decommissioned struct {
-	Member string `json:"member"`
-	Shards uint32 `json:"shards"` // that it had
-}
-
-func (d decommissioned) print(w io.Writer) {
-	fmt.Fprintf(w, "%s has handed over %s and holds nothing any more; stop it, then: crdtctl member remove %s\n",
-		d.Member, plural(int(d.Shards), "shard"), d.Member)
 }
 
 type membersAnswer struct {

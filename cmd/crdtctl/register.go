@@ -82,7 +82,7 @@ func readValue(ctx context.Context, from string, r io.Reader) ([]byte, error) {
 	}()
 	select {
 	case <-ctx.Done():
-		return nil, readError{ctx.Err()} // nothing was sent yet
+		return nil, readError{error: ctx.Err()} // nothing was sent yet
 	case got := <-all:
 		switch {
 		case got.err != nil:

@@ -17,19 +17,28 @@ func ringCommand() *cli.Command {
 		Name: "ring", ArgsUsage: "[KEY]",
 		Usage: "say who owns what: how many shards each member, or who owns KEY",
 		Description: `Owners follow from the table of members as a pure function. While a region changes
-them, those who gain shards take them over first; BECOMES is what will be then.
+them, those who gain shards take them over first, and nobody waits for that:
 
-   OWNS    shards of which the member is an owner, and its share of the region's
-   FAIR    the share that its weight asks for`,
+   OWNS      shards of which the member is an owner, and its share of the region's
+   FAIR      the share that its weight asks for
+   BECOMES   shards that it owns then
+   MOVED     of how many of those that it gains it has all, and what it took over
+
+With --watch it shows how fast they move, and ends when the owners are others.
+Interrupted, they move all the same.`,
 		Before: takes(0, 1),
+		Flags:  []cli.Flag{watchFlag()},
 		Action: reading(func(c *cli.Context) error {
 			return connected(c, func(ctx context.Context, cl *client.Client) error {
 				rings, err := cl.Rings(ctx, "")
+				if err == nil && c.Bool("watch") {
+					rings, err = watch(ctx, cl, 0, newProgress(c))
+				}
 				if err != nil {
 					return err
 				}
 				if c.NArg() == 0 {
-					r := ringsOf(rings)
+					r := ringsOf(rings, cl.Moves(ctx, rings))
 					return answer(c, r, r.print)
 				}
 				r := ownersOf(rings, c.Args().First())
@@ -44,11 +53,13 @@ func settingsCommand() *cli.Command {
 		Name:  "settings",
 		Usage: "show or change the settings of the cluster",
 		Description: `Without flags, shows them. Changed owners have shards move, in the background:
-crdtctl ring shows how far that is, and crdtctl verify waits for its end.`,
+--watch, or crdtctl ring at any time, shows how far that is. Interrupted, they move
+all the same; crdtctl ring --watch goes on showing it.`,
 		Before: takes(0, 0),
 		Flags: []cli.Flag{
 			&cli.IntFlag{Name: "owners", Usage: "let `N` members of each region own a shard, as far as there are so many", DefaultText: "as it is"},
 			&cli.StringFlag{Name: "default-consistency", Usage: "take `LEVEL` for reads and writes that do not say --consistency"},
+			watchFlag(),
 		},
 		Action: func(c *cli.Context) error {
 			return connected(c, func(ctx context.Context, cl *client.Client) error {
@@ -63,10 +74,13 @@ crdtctl ring shows how far that is, and crdtctl verify waits for its end.`,
 				if err == nil && rings == nil { // nothing is to be changed
 					rings, err = cl.Rings(ctx, "")
 				}
+				if err == nil && c.Bool("watch") {
+					rings, err = watch(ctx, cl, c.Int("owners"), newProgress(c))
+				}
 				if err != nil {
 					return err
 				}
-				s := settingsAnswer{Owners: rings.Owners, Consistency: string(rings.Consistency), Shards: rings.Shards}
+				s := settingsAnswer{Owners: rings.Owners, Consistency: string(rings.Consistency), Shards: rings.Shards, Changing: changing(rings)}
 				return answer(c, s, s.print)
 			})
 		},
@@ -77,12 +91,28 @@ type settingsAnswer struct {
 	Owners      int    `json:"owners"`              // of a shard, in each region
 	Consistency string `json:"default_consistency"` // of what does not say --consistency
 	Shards      int    `json:"shards"`
+	// Changing names the regions in which owners change at the moment.
+	Changing []string `json:"changing"`
+}
+
+// changing names the regions the owners of which are about to be others.
+func changing(rings *client.Rings) []string {
+	names := []string{}
+	for _, region := range rings.Regions {
+		if region.Changing {
+			names = append(names, region.Region)
+		}
+	}
+	return names
 }
 
 func (s settingsAnswer) print(w io.Writer) {
 	fmt.Fprintf(w, "owners\t%d\tof each shard, in every region\n", s.Owners)
 	fmt.Fprintf(w, "default consistency\t%s\tof what does not say --consistency\n", s.Consistency)
 	fmt.Fprintf(w, "shards\t%d\tfixed\n", s.Shards)
+	if len(s.Changing) > 0 {
+		fmt.Fprintf(w, "\nthe owners change in %s; crdtctl ring --watch shows how far that is\n", strings.Join(s.Changing, ", "))
+	}
 }
 
 type ringsAnswer struct {
@@ -103,11 +133,14 @@ type seatAnswer struct {
 	Weight  int     `json:"weight"`
 	Owned   int     `json:"owned"`
 	Becomes int     `json:"becomes"`
-	Share   float64 `json:"share"` // of the region's copies
+	Gains   int     `json:"gains"`       // of those that it becomes an owner of
+	Moved   int     `json:"moved"`       // of these, those that it has taken over
+	Bytes   uint64  `json:"moved_bytes"` // that it has taken over of these
+	Share   float64 `json:"share"`       // of the region's copies
 	Fair    float64 `json:"fair"`
 }
 
-func ringsOf(rings *client.Rings) ringsAnswer {
+func ringsOf(rings *client.Rings, moves []*client.Move) ringsAnswer {
 	r := ringsAnswer{Owners: rings.Owners, Shards: rings.Shards, Regions: []regionAnswer{}}
 	for _, region := range rings.Regions {
 		a := regionAnswer{Region: region.Region, Changing: region.Changing, Members: []seatAnswer{}}
@@ -117,10 +150,16 @@ func ringsOf(rings *client.Rings) ringsAnswer {
 			weights += m.Weight
 		}
 		for _, m := range region.Members {
-			a.Members = append(a.Members, seatAnswer{
-				Name: m.Name, Zone: m.Zone, Weight: m.Weight, Owned: m.Owned, Becomes: m.Becomes,
+			seat := seatAnswer{
+				Name: m.Name, Zone: m.Zone, Weight: m.Weight, Owned: m.Owned, Becomes: m.Becomes, Gains: m.Gains,
 				Share: ratio(m.Owned, copies), Fair: ratio(m.Weight, weights),
-			})
+			}
+			for _, move := range moves {
+				if move.Region == region.Region && move.Member == m.Name {
+					seat.Moved, seat.Bytes = move.Taken, move.Bytes
+				}
+			}
+			a.Members = append(a.Members, seat)
 		}
 		r.Regions = append(r.Regions, a)
 	}
@@ -135,18 +174,22 @@ func ratio(part, whole int) float64 {
 }
 
 func (r ringsAnswer) print(w io.Writer) {
-	fmt.Fprintln(w, "REGION\tMEMBER\tZONE\tWEIGHT\tOWNS\tSHARE\tFAIR\tBECOMES")
+	fmt.Fprintln(w, "REGION\tMEMBER\tZONE\tWEIGHT\tOWNS\tSHARE\tFAIR\tBECOMES\tMOVED")
 	changing := []string{}
 	for _, region := range r.Regions {
 		if region.Changing {
 			changing = append(changing, region.Region)
 		}
 		for _, m := range region.Members {
-			becomes := "-"
+			becomes, gained := "-", "-"
 			if region.Changing {
 				becomes = fmt.Sprint(m.Becomes)
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%.1f%%\t%.1f%%\t%s\n", region.Region, m.Name, dash(m.Zone), m.Weight, m.Owned, 100*m.Share, 100*m.Fair, becomes)
+			if m.Gains > 0 {
+				gained = fmt.Sprintf("%d of %d, %s", m.Moved, m.Gains, mebibytes(m.Bytes))
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%.1f%%\t%.1f%%\t%s\t%s\n",
+				region.Region, m.Name, dash(m.Zone), m.Weight, m.Owned, 100*m.Share, 100*m.Fair, becomes, gained)
 		}
 	}
 	fmt.Fprintf(w, "\n%d shards, %s of each in every region", r.Shards, plural(r.Owners, "owner"))

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/atolldb/atoll/client"
+	"github.com/atolldb/atoll/server"
+)
+
+// slowly starts a member of region eu that takes over 1 MiB per second, and joins
+// another unless it is the first.
+func slowly(t *testing.T, name string, others ...*server.Server) *server.Server {
+	t.Helper()
+	c := server.Config{Region: "eu", Name: name, JoinRate: 1}
+	for _, other := range others {
+		c.Join = []string{other.Addresses().Client}
+	}
+	return start(t, c)
+}
+
+// unchanged says that owners change nowhere, and n members own shards.
+func unchanged(n int) func(output) bool {
+	return func(o output) bool {
+		return strings.Count(o.stdout, `"changing":false`) == 1 && strings.Count(o.stdout, `"name":`) == n && !strings.Contains(o.stdout, `"owned":0`)
+	}
+}
+
+// seatOf returns what crdtctl ring says of a member.
+func seatOf(t *testing.T, o output, name string) seatAnswer {
+	t.Helper()
+	var r ringsAnswer
+	if err := json.Unmarshal([]byte(o.stdout), &r); err != nil {
+		t.Fatal(err, o)
+	}
+	for _, region := range r.Regions { // none, if a newcomer answers
+		for _, m := range region.Members {
+			if m.Name == name {
+				return m
+			}
+		}
+	}
+	return seatAnswer{}
+}
+
+// onWrite calls a function with what is written.
+type onWrite func(text string)
+
+func (f onWrite) Write(b []byte) (int, error) {
+	f(string(b))
+	return len(b), nil
+}
+
+// Where shards are on their way, the shards and bytes that have arrived are shown:
+// when a member joins, and when one leaves. Who watches may stop and come back.
+func TestMovesAreShown(t *testing.T) {
+	first := slowly(t, "eu-1")
+	t.Setenv("ATOLL_SERVER", first.Addresses().Client)
+	for _, name := range []string{"eu-2", "eu-3"} {
+		slowly(t, name, first)
+	}
+	if o := crdtctl(t, "", "settings", "--owners", "2", "--watch", "--json"); o.code != exitOK || !strings.Contains(o.stdout, `"owners":2`) {
+		t.Fatal(o)
+	}
+	await(t, unchanged(3), "ring", "--json")
+	const size = 48 * 128 << 10
+	for i := range 48 {
+		if o := crdtctl(t, strings.Repeat("x", size/48), "register", "set", fmt.Sprint("key", i), "-"); o.code != exitOK {
+			t.Fatal(o)
+		}
+	}
+
+	slowly(t, "eu-4", first)
+	var last seatAnswer
+	await(t, func(o output) bool {
+		last = seatOf(t, o, "eu-4")
+		return last.Gains > 0 && last.Owned == 0 && last.Moved < last.Gains && last.Bytes > 128<<10
+	}, "ring", "--json")
+	o := crdtctl(t, "", "ring", "--watch", "--json")
+	if now := seatOf(t, o, "eu-4"); !unchanged(4)(o) || now.Owned != last.Gains || now.Gains != 0 {
+		t.Errorf("watched to its end: %+v, of %+v", o, last)
+	}
+	var s statusAnswer
+	o = crdtctl(t, "", "status", "eu-4", "--json")
+	if err := json.Unmarshal([]byte(o.stdout), &s); err != nil || s.Holdings.JoinedBytes < size/8 || s.Holdings.JoinedBytes > 2*size {
+		t.Errorf("%d bytes moved, of %d in 4 of 16 copies; %v", s.Holdings.JoinedBytes, size, err)
+	}
+
+	cl, err := client.Connect(t.Context(), client.Options{Servers: []string{first.Addresses().Client}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	if _, err := cl.Decommission(t.Context(), "eu-4"); err != nil {
+		t.Fatal(err)
+	}
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	var stderr bytes.Buffer
+	_, err = handedOver(ctx, cl, "eu-4", progress{onWrite(func(string) { interrupt() })})
+	if code := report(&stderr, err); code != exitFailure || !errors.Is(err, context.Canceled) {
+		t.Errorf("interrupted: exit code %d, %v", code, err)
+	}
+	if want := "crdtctl: interrupted; eu-4 hands over all the same, and the same command shows it again\n"; stderr.String() != want {
+		t.Errorf("interrupted, it says %q, want %q", &stderr, want)
+	}
+	var shown []string
+	d, err := handedOver(t.Context(), cl, "eu-4", progress{onWrite(func(text string) { shown = append(shown, text) })})
+	if err != nil || d.Bytes < 128<<10 || d.Shards == 0 {
+		t.Errorf("handed over %+v, %v", d, err)
+	}
+	midway := regexp.MustCompile(`eu-4: \d of \d shards moved, \d\.[1-9] MiB, \d\.\d MiB/s  \[=+ +\]`)
+	if !midway.MatchString(strings.Join(shown, "\n")) {
+		t.Errorf("never midway:\n%s", strings.Join(shown, "\n"))
+	}
+	await(t, unchanged(3), "ring", "--json")
+}
+
+func TestPace(t *testing.T) {
+	var p pace
+	now := time.Unix(0, 0)
+	for i, step := range []struct {
+		after time.Duration
+		bytes uint64
+		want  uint64
+	}{
+		{0, 100, 0}, {time.Second, 200, 100}, {time.Second, 500, 200}, {20 * time.Second, 500, 0},
+		{10 * time.Second, 600, 10}, {time.Second, 50, 0}, {time.Second, 60, 10},
+	} {
+		now = now.Add(step.after)
+		if got := p.of(now, step.bytes); got != step.want {
+			t.Errorf("step %d: %d bytes per second, want %d", i, got, step.want)
+		}
+	}
+}
