@@ -18,12 +18,21 @@ import (
 )
 
 // In a placed history, shards have owners by the table of members; members come,
-// are decommissioned, and the number of owners changes, while all else goes on
-// and goes wrong. The oracle is the same, but that a copy may be removed: by a
+// are decommissioned, die for good and are replaced, their weights and zones and
+// the number of owners change, while all else goes on and goes wrong. The oracle is the same, but that a copy may be removed: by a
 // member that is no owner, and never the last one of an event.
 
 // foundAfter is how long a member waits for the one that is to found its region.
 const foundAfter = 2 * time.Second
+
+// burialPause is the time between two tries of an operator to remove a member.
+const burialPause = 500 * time.Millisecond
+
+// A member's seat is one of so many: a zone, and a weight from 1 on.
+const (
+	zones = 2
+	seats = 3 * zones
+)
 
 // AddPlacement makes a placed history of one in which everybody owns everything.
 // Data that is put back without a word is left out: who has it may have handed it
@@ -40,14 +49,16 @@ func AddPlacement(s Schedule) Schedule {
 		span = max(span, step.At)
 	}
 	at := func() time.Duration { return time.Duration(r.Int64N(int64(span) + 1)) }
-	for n := 1 + r.IntN(4); n > 0; n-- {
-		like := s.Members[r.IntN(len(s.Members))]
-		like.Late = r.IntN(3) > 0
+	enter := func(like Member, late bool, at time.Duration) {
+		like.Late = late
 		like.Name = fmt.Sprint(like.Region, len(s.Members)+1)
-		if like.Late {
-			s.Steps = append(s.Steps, Step{At: at(), Kind: Start, Member: len(s.Members)})
+		if late {
+			s.Steps = append(s.Steps, Step{At: at, Kind: Start, Member: len(s.Members)})
 		}
 		s.Members = append(s.Members, like)
+	}
+	for n := 1 + r.IntN(4); n > 0; n-- {
+		enter(s.Members[r.IntN(len(s.Members))], r.IntN(3) > 0, at())
 	}
 	s.Steps = append(s.Steps, Step{At: time.Millisecond, Kind: Owners, N: 1 + r.IntN(3)})
 	for n := r.IntN(3); n > 0; n-- {
@@ -55,6 +66,14 @@ func AddPlacement(s Schedule) Schedule {
 	}
 	for n := r.IntN(3); n > 0; n-- {
 		s.Steps = append(s.Steps, Step{At: at(), Kind: Leave, Member: r.IntN(len(s.Members))})
+	}
+	for n := r.IntN(3); n > 0; n-- {
+		s.Steps = append(s.Steps, Step{At: at(), Kind: Move, Member: r.IntN(len(s.Members)), N: r.IntN(seats)})
+	}
+	for n := r.IntN(3); n > 0; n-- {
+		dead, when := r.IntN(len(s.Members)), at()
+		s.Steps = append(s.Steps, Step{At: when, Kind: Remove, Member: dead})
+		enter(s.Members[dead], true, when+time.Duration(r.Int64N(int64(3*time.Second))))
 	}
 	slices.SortStableFunc(s.Steps, func(a, b Step) int { return int(a.At - b.At) })
 	return s
@@ -65,7 +84,9 @@ func (m *member) place(o *replica.Options) {
 	first := m.world.schedule.Members[slices.IndexFunc(m.world.schedule.Members, func(is Member) bool { return is.Region == m.Region })]
 	o.Owners = nil
 	o.Joins, o.Seeds, o.FoundAfter = true, first.Name != m.Name, foundAfter
-	o.Record = func() *pb.Member { return &pb.Member{Name: m.Name, Region: m.Region, Weight: 1} }
+	o.Record = func() *pb.Member {
+		return &pb.Member{Name: m.Name, Region: m.Region, Zone: fmt.Sprint("z", m.seat%zones), Weight: uint32(1 + m.seat/zones)}
+	}
 }
 
 // order has any member that is up do what an operator asks for.
@@ -86,14 +107,46 @@ func (w *world) order(do func(ctx context.Context, r *replica.Replica) error) {
 
 // leave has a member decommissioned, unless it is the last of its region.
 func (w *world) leave(m *member) {
-	others := slices.ContainsFunc(w.members, func(o *member) bool {
-		return o != m && o.Region == m.Region && !o.leaving && !o.Late
-	})
-	if !w.schedule.Placed || !others {
+	if !w.schedule.Placed || m.dead || !w.stays(m) {
 		return
 	}
 	m.leaving = true
 	w.order(func(ctx context.Context, r *replica.Replica) error { return r.Decommission(ctx, m.Name) })
+}
+
+// stays says whether another member stays in the region of one that goes.
+func (w *world) stays(m *member) bool {
+	return slices.ContainsFunc(w.members, func(o *member) bool {
+		return o != m && o.Region == m.Region && !o.leaving && !o.dead && !o.Late
+	})
+}
+
+// kill has a member die for good, and what only its disk has with it. The last one of
+// its region does not die, nor do more than leave a majority to find them down.
+func (w *world) kill(m *member) {
+	dead := 1
+	for _, o := range w.members {
+		if o.dead {
+			dead++
+		}
+	}
+	if !w.schedule.Placed || m.dead || !w.stays(m) || 2*dead >= len(w.members) {
+		return
+	}
+	m.crash(0)
+	m.dead, m.backup, m.owns = true, nil, nil
+	m.replace(nil)
+}
+
+// bury has an operator take the dead out of the table, again and again: it is
+// refused until they are seen to be down, and who did it may forget.
+func (w *world) bury() {
+	for _, m := range w.members {
+		if m.dead && w.now() > m.buried+burialPause {
+			m.buried = w.now()
+			w.order(func(ctx context.Context, r *replica.Replica) error { return r.Remove(ctx, m.Name) })
+		}
+	}
 }
 
 // removed takes in that a member has removed its copy of a shard: nothing may be
@@ -125,7 +178,7 @@ func (w *world) unplaced() string {
 	if !w.schedule.Placed {
 		return ""
 	}
-	rings, err := w.members[0].replica.Rings()
+	rings, err := w.living()[0].replica.Rings()
 	if err != nil {
 		return err.Error()
 	}
@@ -134,10 +187,15 @@ func (w *world) unplaced() string {
 		if r.GetLayout().GetNext() != nil || !proto.Equal(r.GetLayout().GetCurrent(), r.GetWanted()) {
 			return fmt.Sprintf("the owners change in %s: %v, wanted are %v", r.GetRegion(), r.GetLayout(), r.GetWanted())
 		}
+		for _, m := range w.members {
+			if m.dead && slices.ContainsFunc(r.GetWanted().GetSeats(), func(s *pb.Seat) bool { return s.GetName() == m.Name }) {
+				return m.Name + " is dead, and in the table"
+			}
+		}
 		want[r.GetRegion()] = min(int(r.GetWanted().GetOwners()), len(r.GetWanted().GetSeats()))
 	}
 	owners := map[int]map[string]int{}
-	for _, m := range w.members {
+	for _, m := range w.living() {
 		owns := map[int]bool{}
 		for shard, state := range m.replica.Status(true).GetShards() {
 			switch {
@@ -162,6 +220,11 @@ func (w *world) unplaced() string {
 		}
 	}
 	return ""
+}
+
+// living returns the members that are not dead.
+func (w *world) living() []*member {
+	return slices.DeleteFunc(slices.Clone(w.members), func(m *member) bool { return m.dead })
 }
 
 // owning returns the members that are to agree on a shard. w.mu is held.
@@ -192,7 +255,7 @@ func (w *world) form() {
 	}
 	agreed := map[string]*pb.Layout{}
 	for _, m := range w.members {
-		if m.Late && m.replica == nil {
+		if m.dead || m.Late && m.replica == nil {
 			continue
 		}
 		if m.replica == nil {

@@ -61,12 +61,14 @@ const (
 	Swap                // an entry becomes another one, its checksum right
 	Owners              // an operator wants N owners of each shard in a region
 	Leave               // the member is decommissioned
+	Remove              // the member is dead for good, and an operator takes it out of the table
+	Move                // the member restarts in another zone and with another weight: see place
 	kinds
 )
 
 var kindNames = [...]string{
 	"ask", "crash", "stop", "start", "wipe", "backup", "restore", "revert", "cut", "join", "worsen", "improve",
-	"fill", "empty", "break", "mend", "slow", "hurry", "skew", "rot", "invent", "swap", "owners", "leave",
+	"fill", "empty", "break", "mend", "slow", "hurry", "skew", "rot", "invent", "swap", "owners", "leave", "remove", "move",
 }
 
 // String returns the kind as one word.
@@ -103,7 +105,7 @@ func (s Step) text(members []Member) string {
 		return fmt.Sprintf("%-8s session %d asks %d%s: %s", members[s.Member].Region, s.N, s.Shard, level, strings.Join(ops, ", "))
 	case Cut, Join, Worsen, Improve:
 		return fmt.Sprintf("%-8s %v to %s", name, s.Kind, members[s.Other].Name)
-	case Crash, Skew, Owners, Rot, Invent, Swap:
+	case Crash, Skew, Owners, Move, Rot, Invent, Swap:
 		return fmt.Sprintf("%-8s %v %d", name, s.Kind, s.N)
 	}
 	return fmt.Sprintf("%-8s %v", name, s.Kind)

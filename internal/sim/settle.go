@@ -42,6 +42,7 @@ func (w *world) settle() {
 		if w.failed() {
 			return
 		}
+		w.bury()
 		if !resigned && w.now() > healed+resignAfter {
 			resigned = true
 			w.mu.Lock()

@@ -24,6 +24,7 @@ func bad(q quality) quality {
 func (w *world) do(s Step) {
 	m, o := w.members[s.Member], w.members[s.Other]
 	w.form()
+	w.bury()
 	w.mu.Lock()
 	w.outcome.Stats.step(s)
 	if s.Kind != Ask {
@@ -73,6 +74,10 @@ func (w *world) do(s Step) {
 		})
 	case Leave:
 		w.leave(m)
+	case Remove:
+		w.kill(m)
+	case Move:
+		m.asleep(func() { m.seat = s.N })
 	case Cut, Join:
 		w.network.cut(way, s.Kind == Cut)
 	case Worsen:

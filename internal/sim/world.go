@@ -65,8 +65,11 @@ type member struct {
 	actors   uint64
 	skew     time.Duration
 	backup   store.Snapshot
-	reverted bool // its next start is on its backup, and nobody says so
-	leaving  bool // it is decommissioned
+	reverted bool          // its next start is on its backup, and nobody says so
+	leaving  bool          // it is decommissioned
+	dead     bool          // for good
+	seat     int           // where it stands: see place
+	buried   time.Duration // when an operator last tried to remove it
 	owns     map[int]bool
 	suspect  bool // its disk was put back: the next start must not go on under its actors
 	mood     func(*disk)
@@ -177,7 +180,7 @@ func (m *member) put(content store.Snapshot) {
 
 // open starts the member on its disk.
 func (m *member) open() {
-	if m.replica != nil {
+	if m.replica != nil || m.dead {
 		return
 	}
 	if m.reverted {
