@@ -17,7 +17,7 @@ import (
 // An exact history has clients write and read one register linearizably while all
 // else goes on and goes wrong. What they saw is kept, to be compared with one
 // register that nothing happens to. A quorum forgets if more of it lose what they
-// had than it can bear, so each such fault begins a new age: see Outcome.Ages.
+// had than it can bear, so faults begin new ages: see Outcome.Ages.
 
 // Access is one linearizable write or read of the register.
 type Access struct {
@@ -33,6 +33,9 @@ const never = time.Duration(1<<63 - 1)
 // maxAccesses is how much there is to be put in an order.
 const maxAccesses = 24
 
+// exactShard is the shard of the register.
+const exactShard = 0
+
 // AddExact adds linearizable writes and reads of one register to a history.
 func AddExact(s Schedule) Schedule {
 	r := rand.New(rand.NewPCG(s.Seed, 4))
@@ -42,7 +45,7 @@ func AddExact(s Schedule) Schedule {
 		span = max(span, step.At)
 	}
 	key := "exact"
-	for n := 0; ring.Shard(key, s.Shards) != 0; n++ {
+	for n := 0; ring.Shard(key, s.Shards) != exactShard; n++ {
 		key = fmt.Sprint("exact", n)
 	}
 	var at time.Duration
@@ -115,4 +118,27 @@ func (m *member) findExact(e *event) {
 }
 
 // age begins a new one: what was agreed on before may be forgotten. w.mu is held.
-func (w *world) age() { w.outcome.Ages = append(w.outcome.Ages, w.now()) }
+func (w *world) age() {
+	w.outcome.Ages = append(w.outcome.Ages, w.now())
+	w.borne = false
+}
+
+// bears says whether an age goes on when a member loses all it had: owners by a
+// table bear that once, if there are two at least. Whoever died before may leave
+// only one. w.mu is held.
+func (w *world) bears(m *member) bool {
+	regions := map[string]bool{}
+	for _, o := range w.members {
+		if !o.Late {
+			regions[o.Region] = true
+		}
+		if o != m && o.dead {
+			return false
+		}
+	}
+	if !w.schedule.Placed || !w.formed || w.borne || len(regions) < 2 {
+		return false
+	}
+	w.borne = true
+	return true
+}

@@ -82,16 +82,22 @@ func Generate(seed uint64) Schedule {
 	return g.schedule
 }
 
-// levels has some requests ask for a quorum: those that only read, or only
-// write, as a request that does both asks before it writes, and when a group
+// levels has some requests ask for more than one owner: those that only read, or
+// only write, as a request that does both asks before it writes, and when a group
 // takes it could not be told then.
 func (g *generator) levels() {
 	c := chance(mix(g.schedule.Seed) + 2)
 	for i, s := range g.schedule.Steps {
-		if s.Kind == Ask && (reads(s.Operations) || writes(s.Operations)) && c.happens(300, uint64(i)) {
-			g.schedule.Steps[i].Level = pb.Consistency_QUORUM
+		if s.Kind == Ask && (reads(s.Operations) || writes(s.Operations)) && c.happens(500, uint64(i)) {
+			g.schedule.Steps[i].Level = someLevels[c.draw(uint64(i), 1)%uint64(len(someLevels))]
 		}
 	}
+}
+
+// someLevels are those that requests ask for, as often as they are listed.
+var someLevels = []pb.Consistency{
+	pb.Consistency_QUORUM, pb.Consistency_QUORUM, pb.Consistency_QUORUM, pb.Consistency_QUORUM,
+	pb.Consistency_LOCAL_QUORUM, pb.Consistency_LOCAL_QUORUM, pb.Consistency_EACH_QUORUM, pb.Consistency_ALL,
 }
 
 // keysOf returns n keys that belong to a shard.

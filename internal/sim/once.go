@@ -64,7 +64,6 @@ func (m *member) counted(r *request) bool {
 	if r.id == "" {
 		return false
 	}
-	m.world.outcome.Stats.Again++
 	for _, op := range r.operations {
 		f := m.world.record.byID[recordOf(string(op.Key), r.id)]
 		if f == nil {

@@ -29,6 +29,33 @@ func TestAcknowledgedIsCommitted(t *testing.T) {
 	}
 }
 
+// A copy that has counted an operation may be removed while the request waits for
+// other owners.
+func TestCountedByARemovedCopy(t *testing.T) {
+	id := crdt.NewOperationID(1, [10]byte{1})
+	dot := crdt.Dot{Actor: 1001, Seq: 1}
+	counted := &event{lost: true, Event: &crdt.Event{Dot: dot, Changes: []crdt.Change{
+		{Field: recordOf("k", string(id[:])), Puts: []crdt.Entry{{Dot: dot, Payload: crdt.Record{Into: 1, Amount: 5}}}},
+	}}}
+	for _, heard := range []bool{false, true} {
+		w := &world{record: newRecord([32]byte{}), schedule: Schedule{Placed: true}}
+		w.record.byID[recordOf("k", string(id[:]))] = &field{events: []*event{counted}}
+		m := &member{Member: Member{Name: "eu1"}, world: w, states: []*copyState{emptyState()}}
+		if heard {
+			m.states[0].spans[0].Vector[dot.Actor] = dot.Seq
+		}
+		r := &request{member: m, id: string(id[:]), operations: []*pb.Operation{
+			{Key: []byte("k"), What: &pb.Operation_CounterAdd{CounterAdd: 5}},
+		}}
+		m.waiting = []*request{r}
+		m.removed(0)
+		m.answered(r, &pb.Answer{})
+		if failed := w.outcome.Failure != ""; failed == heard {
+			t.Errorf("counted is %v: %q", heard, w.outcome.Failure)
+		}
+	}
+}
+
 // What happened can be read: ids of operations are bytes, and shown as the steps
 // show them.
 func TestEventTextIsReadable(t *testing.T) {

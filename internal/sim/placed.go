@@ -134,7 +134,9 @@ func (w *world) kill(m *member) {
 		return
 	}
 	m.crash(0)
+	w.mu.Lock()
 	m.dead, m.backup, m.owns = true, nil, nil
+	w.mu.Unlock()
 	m.replace(nil)
 }
 
@@ -153,6 +155,9 @@ func (w *world) bury() {
 // gone by that. world.mu is held.
 func (m *member) removed(shard int) {
 	w, before := m.world, m.states[shard]
+	for _, r := range m.waiting {
+		r.counted = r.counted || r.shard == shard && m.counted(r) // and now it waits for others
+	}
 	m.states[shard] = emptyState()
 	if !w.schedule.Placed {
 		w.failLocked("%s has removed its copy of shard %d", m.Name, shard)

@@ -21,11 +21,15 @@ type request struct {
 	shard      int
 	operations []*pb.Operation
 	id         string // of the operation, if it has one
+	level      pb.Consistency
+	since      int    // the faults of copies when it came
+	owners     owners // at least, when it was acknowledged
 	formed     bool   // it came when all regions that were there at first had met
 	hinted     bool   // in place of owners that could not be reached
 	exact      bool   // it asks others before it writes: when a group takes it cannot be told
 	group      int    // of the member's loop that took it, or 0
 	begun      bool   // it is in a commit
+	counted    bool   // under its id, by a copy that has been removed since
 	event      *event // that holds its effect, once it is on disk
 }
 
@@ -68,7 +72,7 @@ func (m *member) watch(handle transport.Handler) transport.Handler {
 			return nil, errors.New("sim: put back, and not met anybody yet")
 		}
 		r := m.arrived(message, &asked)
-		known := m.world.quorumKnows(r, asked.GetConsistency())
+		known := m.world.acknowledged(r)
 		data, err := handle(ctx, message)
 		if err == nil {
 			err = proto.Unmarshal(data, &answered)
@@ -78,7 +82,7 @@ func (m *member) watch(handle transport.Handler) transport.Handler {
 		}
 		m.answered(r, &answered)
 		m.checkSession(r, asked.GetAfter(), asked.GetConsistency(), &answered)
-		m.checkQuorum(r, asked.GetConsistency(), known, &answered)
+		m.checkQuorum(r, known, &answered)
 		return data, err
 	}
 }
@@ -89,6 +93,7 @@ func (m *member) arrived(message transport.Message, asked *pb.Request) *request 
 	defer w.mu.Unlock()
 	r := &request{
 		number: len(w.requests), member: m, operations: asked.GetOperations(), id: string(asked.GetOperation()), exact: isExact(asked),
+		level: asked.GetConsistency(), since: w.faults, formed: w.formed || !w.schedule.Placed,
 	}
 	for shard := range w.schedule.Shards {
 		switch message.Subject {
@@ -116,7 +121,11 @@ func (m *member) answered(r *request, a *pb.Answer) {
 	if m.rotten[r.shard] && strings.Contains(a.GetError().GetText(), store.ErrCorrupt.Error()) {
 		r.event = nil // refused alone, whatever was committed with it
 	}
-	if a.GetError() != nil || r.event != nil || r.exact || !adds(r.operations) || m.counted(r) {
+	if a.GetError() != nil || r.event != nil || r.exact || !adds(r.operations) {
+		return
+	}
+	if r.counted || m.counted(r) {
+		w.outcome.Stats.Again++
 		return
 	}
 	for _, o := range w.requests {

@@ -127,7 +127,7 @@ func (m *member) decay(write store.Write) {
 	}
 	m.rotten[shard], m.hurt[shard] = true, true
 	w.rots++
-	w.unsettle()
+	m.forget(shard, false)
 	if kind == 'e' {
 		w.rotted[leafOf(shard, crdt.Position(rest))] = true
 	}

@@ -17,9 +17,10 @@ type Stats struct {
 	Answered   int // requests that were acknowledged
 	Refused    int // requests that were answered with an error
 	Events     int
-	Quorums    int // requests that were answered at quorum
-	Again      int // operations that were acknowledged and counted before
-	Twice      int // operations that stay counted twice, as seen by each member
+	Levels     [pb.Consistency_LINEARIZABLE + 1]int // requests that were acknowledged at levels above one
+	Shown      int                                  // reads that had to show a write and did, once for each write
+	Again      int                                  // operations that were acknowledged and counted before
+	Twice      int                                  // operations that stay counted twice, as seen by each member
 	Steps      [kinds]int
 	Messages   tally
 	Commits    diskTally
@@ -59,7 +60,10 @@ func (s *Stats) Add(o Stats) {
 	s.Answered += o.Answered
 	s.Refused += o.Refused
 	s.Events += o.Events
-	s.Quorums += o.Quorums
+	for level, n := range o.Levels {
+		s.Levels[level] += n
+	}
+	s.Shown += o.Shown
 	s.Again += o.Again
 	s.Twice += o.Twice
 	for k, n := range o.Steps {
@@ -90,8 +94,13 @@ func (s *Stats) count(counters map[string]uint64) {
 func (s Stats) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d seeds, %v of virtual time\n", s.Seeds, s.Virtual.Round(time.Second))
-	fmt.Fprintf(&b, "%d operations in %d requests: %d acknowledged, %d of them by a quorum, %d refused; %d events\n",
-		s.Operations, s.Steps[Ask], s.Answered, s.Quorums, s.Refused, s.Events)
+	fmt.Fprintf(&b, "%d operations in %d requests: %d acknowledged, %d refused; %d events\n",
+		s.Operations, s.Steps[Ask], s.Answered, s.Refused, s.Events)
+	b.WriteString("acknowledged at levels:")
+	for level := pb.Consistency_LOCAL_QUORUM; int(level) < len(s.Levels); level++ {
+		fmt.Fprintf(&b, " %s %d,", strings.ToLower(level.String()), s.Levels[level])
+	}
+	fmt.Fprintf(&b, " writes that reads had to show %d\n", s.Shown)
 	fmt.Fprintf(&b, "operations acknowledged again %d, taken back %d, seen to stay counted twice %d\n", s.Again, s.Repairs["operations_corrected"], s.Twice)
 	b.WriteString("faults:")
 	for k := Crash; k < kinds; k++ {

@@ -43,7 +43,9 @@ type world struct {
 	rots     int    // entries that were changed on a disk
 	rotted   map[leafAt]bool
 	formed   bool               // the regions have met
-	agreed   map[int][]*request // writes that a quorum has, by shard
+	agreed   map[int][]*request // acknowledged writes, by shard
+	faults   int                // of copies that lost something
+	borne    bool               // one of them did not end the present age
 }
 
 // Outcome is what came of a schedule.
@@ -85,6 +87,9 @@ type member struct {
 	states  []*copyState    // on disk, by shard
 	waiting []*request      // arrived and not answered
 	groups  int
+	// By shard, when the copy last lost something and went on, and when all of it:
+	// after so many faults.
+	forgot, emptied map[int]int
 }
 
 // Run plays a schedule in a bubble of testing/synctest.
@@ -152,6 +157,7 @@ func (w *world) note(m *member, format string, arguments ...any) {
 
 func (w *world) add(i int, is Member) {
 	m := &member{Member: is, world: w, index: i, skew: is.Skew, mood: func(d *disk) { d.pace = is.Pace }}
+	m.forgot, m.emptied = map[int]int{}, map[int]int{}
 	for range w.schedule.Shards {
 		m.states = append(m.states, emptyState())
 	}
@@ -306,7 +312,7 @@ func (m *member) replace(content store.Snapshot) {
 	for shard, before := range m.states {
 		m.states[shard] = emptyState()
 		if content == nil {
-			w.unsettle()
+			m.forget(shard, true)
 			continue
 		}
 		state, err := readState(content, shard)
@@ -316,7 +322,7 @@ func (m *member) replace(content store.Snapshot) {
 		}
 		m.states[shard] = state
 		if !maps.Equal(state.everywhere(), before.everywhere()) {
-			w.unsettle()
+			m.forget(shard, false)
 		}
 	}
 	m.findDecayed(content)
