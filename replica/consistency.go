@@ -144,11 +144,14 @@ func (r *Replica) agree(ctx context.Context, s *shard, request *pb.Request, writ
 	}
 	local := &pb.Request{Operations: request.GetOperations(), Operation: request.GetOperation(), After: request.GetAfter()}
 	var common crdt.VersionVector // what all have heard who were asked before
+	var seen crdt.VersionVector   // what any of them has
+	var answers []heard
 	if writes < len(request.GetOperations()) || level == pb.Consistency_LINEARIZABLE {
-		seen, meet, err := r.gather(ctx, s, level, request, nil)
-		if common = meet; err != nil {
+		var err error
+		if seen, answers, err = r.gather(ctx, s, level, request, nil); err != nil {
 			return nil, fmt.Errorf("%w; nothing was changed", err)
 		}
+		common = meet(answers)
 		if err := joinEncoded(seen, local.GetAfter()); err != nil {
 			return nil, err
 		}
@@ -158,6 +161,7 @@ func (r *Replica) agree(ctx context.Context, s *shard, request *pb.Request, writ
 		return nil, err
 	}
 	local.After = nil
+	r.tellLaggards(s, request, seen, answers)
 	answer, err := r.serve(ctx, s, local, writes)
 	if err != nil || writes == 0 && (level != pb.Consistency_LINEARIZABLE || common.Dominates(shown(answer))) {
 		return answer, err
@@ -203,12 +207,21 @@ type heard struct {
 	ranges       *crdt.Heard        // what it has heard of the whole shard, if asked for that
 }
 
+// meet returns what all owners who answered have heard in all ranges.
+func meet(answers []heard) crdt.VersionVector {
+	v := answers[0].lower
+	for _, h := range answers[1:] {
+		v = v.Meet(h.lower)
+	}
+	return v
+}
+
 // gather asks the owners that a level concerns what they have heard of the
 // objects of a request, once they have heard what a vector says. When enough of
-// them have answered, it returns what any of them has heard in any range (upper),
-// and what all of them have in all (lower). It fails as soon as too many are
-// confirmed to be gone; one that is suspect may still answer.
-func (r *Replica) gather(ctx context.Context, s *shard, level pb.Consistency, request *pb.Request, vector []byte) (upper, lower crdt.VersionVector, err error) {
+// them have answered, it returns what any of them has heard in any range, and
+// their answers, this copy's first. It fails as soon as too many are confirmed to
+// be gone; one that is suspect may still answer.
+func (r *Replica) gather(ctx context.Context, s *shard, level pb.Consistency, request *pb.Request, vector []byte) (upper crdt.VersionVector, answers []heard, err error) {
 	system := r.shards[r.System()]
 	tableChanged := system.changed()
 	quorums, err := r.quorums(level, s.index)
@@ -222,13 +235,8 @@ func (r *Replica) gather(ctx context.Context, s *shard, level pb.Consistency, re
 	parent := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	question := &pb.Hear{Shard: uint32(s.index), Vector: vector, Member: r.options.Member, Table: r.tableVector()}
-	if !isScan(request) { // which is about all of them
-		for _, op := range request.GetOperations() {
-			question.Keys = append(question.Keys, op.GetKey())
-		}
-	}
-	answers := make(chan heard)
+	question := r.question(s, request, vector)
+	replies := make(chan heard)
 	for _, q := range quorums {
 		for _, owner := range q.owners {
 			if owner == r.options.Member {
@@ -238,11 +246,12 @@ func (r *Replica) gather(ctx context.Context, s *shard, level pb.Consistency, re
 	}
 	for _, owner := range missing(quorums) {
 		if r.network.Load() != nil {
-			asked.Go(func() { r.hearFrom(ctx, owner, question, deadline, answers) })
+			asked.Go(func() { r.hearFrom(ctx, owner, question, deadline, replies) })
 		}
 	}
 	own := s.spoken.Load()
-	upper, lower = seen(own, request).Clone(), own.Vector()
+	upper = seen(own, request).Clone()
+	answers = []heard{{owner: r.options.Member, lower: own.Vector()}}
 	newer := newerTable{}
 	for slices.ContainsFunc(quorums, (*quorum).lacks) {
 		states, news := r.observer.opinion()
@@ -250,10 +259,10 @@ func (r *Replica) gather(ctx context.Context, s *shard, level pb.Consistency, re
 			return nil, nil, r.notEnough(s.index, level, quorums, states, time.Since(began))
 		}
 		select {
-		case h := <-answers:
+		case h := <-replies:
 			newer.see(h)
 			upper.Join(h.upper)
-			lower = lower.Meet(h.lower)
+			answers = append(answers, h)
 			for _, q := range quorums {
 				q.hear(h.owner)
 			}
@@ -274,9 +283,20 @@ func (r *Replica) gather(ctx context.Context, s *shard, level pb.Consistency, re
 		}
 	}
 	if again, err := r.outdated(ctx, s, quorums, newer, level, deadline); err != nil || !again {
-		return upper, lower, err
+		return upper, answers, err
 	}
 	return r.gather(parent, s, level, request, vector)
+}
+
+// question returns what owners are asked about the objects of a request.
+func (r *Replica) question(s *shard, request *pb.Request, vector []byte) *pb.Hear {
+	q := &pb.Hear{Shard: uint32(s.index), Vector: vector, Member: r.options.Member, Table: r.tableVector()}
+	if !isScan(request) { // which is about all of them
+		for _, op := range request.GetOperations() {
+			q.Keys = append(q.Keys, op.GetKey())
+		}
+	}
+	return q
 }
 
 // others says whether a level demands other owners than those who were asked.

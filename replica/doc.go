@@ -23,6 +23,7 @@
 //	members      the table of members, in the system shard
 //	heartbeat    who is there, and whom others miss
 //	consistency  how many owners a read or write takes
+//	readrepair   owners that a read found behind are told
 //	repair       fetches and walks, as antientropy.Planner decides
 //	verify       entries against digests
 //	health       what is known to be damaged, and who is told of it

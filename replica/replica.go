@@ -74,6 +74,7 @@ type Replica struct {
 	users       atomic.Pointer[users]
 	refusals    quiet.Notes // by peer
 	backups     backups
+	laggards    laggards
 
 	closing  sync.Once
 	stopping chan struct{} // closed first
@@ -102,6 +103,7 @@ func Open(options Options, s store.Store) (*Replica, error) {
 		stopping:    make(chan struct{}),
 		keeper:      newKeeper(),
 		observer:    newObserver(options),
+		laggards:    newLaggards(),
 	}
 	r.tasks, r.endTasks = context.WithCancel(context.Background())
 	found, mine, err := r.claim()

@@ -63,6 +63,7 @@ func (r *Replica) Start(t transport.Transport) error {
 	}
 	r.tasksWG.Go(r.gossip)
 	r.tasksWG.Go(r.keep)
+	r.tasksWG.Go(r.repairReads)
 	if r.placed() {
 		r.tasksWG.Go(r.arrange)
 	}

@@ -201,6 +201,8 @@ var counted = map[string]struct{ name, help string }{
 	"sync_bytes":               {},
 	"divergences":              {"atoll_divergences_total", "How often a shard was found to differ from a peer's that had heard the same."},
 	"repair_errors":            {"atoll_repair_errors_total", "Fetches and Merkle sessions that failed; they are tried again."},
+	"read_repairs":             {"atoll_read_repairs_total", "How often a read found an owner behind, which was told what it lacks."},
+	"read_repairs_left":        {"atoll_read_repairs_left_total", "How often a read found an owner behind while too many were being told; it hears by gossip."},
 	"messages_unsent":          {"atoll_messages_unsent_total", "Broadcasts that could not be sent; peers catch up from the log."},
 	"messages_malformed":       {"atoll_messages_malformed_total", "Messages that were refused because they make no sense."},
 	"messages_forbidden":       {"atoll_messages_forbidden_total", "Requests of users for what they may not do."},
