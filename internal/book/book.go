@@ -47,6 +47,7 @@ type Book struct {
 	counters  map[string]*tally
 	sets      map[string]map[string]*element
 	registers map[string]map[string]*write
+	looks     map[string][]look
 	wake      chan struct{} // closed and replaced with each acknowledged write
 }
 
@@ -74,7 +75,7 @@ func New() *Book {
 	return &Book{
 		counts: map[Outcome]int{}, counters: map[string]*tally{},
 		sets: map[string]map[string]*element{}, registers: map[string]map[string]*write{},
-		wake: make(chan struct{}),
+		looks: map[string][]look{}, wake: make(chan struct{}),
 	}
 }
 

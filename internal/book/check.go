@@ -46,7 +46,7 @@ func (b *Book) Read(ctx context.Context, c *client.Client) (Reading, []error) {
 	for name := range b.registers {
 		siblings, err := readRegister(ctx, c, name)
 		if err == nil {
-			err = b.checkRegister(name, siblings)
+			err = errors.Join(b.checkRegister(name, siblings), b.checkLooks(name))
 		}
 		check(err)
 		read[name] = printed(siblings)

@@ -3,6 +3,7 @@
 //
 //	book.go    Book: what was acknowledged, what may have happened, what was refused
 //	check.go   Book.Read: all of it read in one region and held against the book
+//	exact.go   Book.Looked: reads that were linearizable, held against each other
 //	record.go  Record: what was found, to be found again later
 //	load.go    Load: clients that write at random, and book what they are told
 //

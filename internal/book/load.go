@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/atolldb/atoll/client"
@@ -29,7 +31,8 @@ type LoadOptions struct {
 	// Prefix tells the sets and registers of this load from those of others.
 	// Counters have no prefix: they go on.
 	Prefix string
-	// Levels are those of the clients, in turn. Default: one.
+	// Levels are those of the clients, in turn. Default: one. Where linearizable
+	// is the only one, they read registers, too.
 	Levels []client.Consistency
 	// Pause is the time between two writes of a client. Default: none.
 	Pause time.Duration
@@ -44,6 +47,7 @@ type Load struct {
 	running sync.WaitGroup
 	mu      sync.Mutex
 	strange error // the first that says nothing of its outcome
+	done    atomic.Int64
 }
 
 // StartLoad connects clients, which then write into the book. The context is
@@ -66,12 +70,15 @@ func StartLoad(ctx context.Context, b *Book, o LoadOptions) (*Load, error) {
 		}
 		w := &writer{
 			load: l, options: o, id: i, client: at, book: b, random: rand.New(rand.NewPCG(o.Seed, uint64(i))),
+			exact: slices.Equal(o.Levels, []client.Consistency{client.Linearizable}),
 		}
 		l.running.Go(func() {
 			defer conn.Close()
 			for going.Err() == nil {
 				pause := o.Pause
-				if w.write() != Done {
+				if w.write() == Done {
+					l.done.Add(1)
+				} else {
 					pause = max(pause, failedPause)
 				}
 				if pause > 0 {
@@ -85,6 +92,9 @@ func StartLoad(ctx context.Context, b *Book, o LoadOptions) (*Load, error) {
 	}
 	return l, nil
 }
+
+// Done returns how many writes and reads were acknowledged.
+func (l *Load) Done() int { return int(l.done.Load()) }
 
 // End lets the writes under way end, and starts no more. It returns an error
 // if one of them failed in a way that says nothing of its outcome.
@@ -104,9 +114,10 @@ type writer struct {
 	random  *rand.Rand
 	n       int         // writes so far; makes values differ
 	mine    [][2]string // set and element, added for sure and not removed
+	exact   bool        // all of the load is linearizable
 }
 
-// write does one write and books it. The context has no end of its own, so
+// write does one write, or a linearizable read, and books it. The context has no end of its own, so
 // that a write is not given up when the load ends.
 func (w *writer) write() Outcome {
 	w.n++
@@ -117,6 +128,8 @@ func (w *writer) write() Outcome {
 		return w.add()
 	case dice == 7:
 		return w.remove()
+	case w.exact && w.random.IntN(2) == 0:
+		return w.look()
 	default:
 		return w.set()
 	}
@@ -163,8 +176,26 @@ func (w *writer) remove() Outcome {
 	return o
 }
 
+func (w *writer) register() string {
+	return fmt.Sprint(w.options.Prefix, "register-", w.random.IntN(12))
+}
+
+func (w *writer) look() Outcome {
+	key := w.register()
+	began := time.Now()
+	value, err := w.client.Register(key).Get(context.Background())
+	if errors.Is(err, client.ErrNotFound) {
+		err = nil
+	}
+	o := w.outcome(err)
+	if o == Done {
+		w.book.Looked(key, string(value), began)
+	}
+	return o
+}
+
 func (w *writer) set() Outcome {
-	key, value := fmt.Sprint(w.options.Prefix, "register-", w.random.IntN(12)), w.value()
+	key, value := w.register(), w.value()
 	began := time.Now()
 	o := w.outcome(w.client.Register(key).Set(context.Background(), []byte(value)))
 	w.book.Wrote(key, value, o, began)
