@@ -42,7 +42,7 @@ type Options struct {
 	Seed uint64
 	// Cut is the region to cut off: eu, us, ap or none. Default ap.
 	Cut string
-	// CutAt and HealAt say when, in percent of the input. Defaults 50 and 80.
+	// CutAt and HealAt say when, in percent of the input.
 	CutAt, HealAt int
 	// Clients is the number of concurrent clients of each region. Default 32.
 	Clients int
@@ -240,6 +240,7 @@ func play(ctx context.Context, o Options, c *cluster, screen *screen, total int)
 	watched := make(chan struct{})
 	go func() { defer close(watched); screen.watch(watching, c, r) }()
 	defer func() { stop(); <-watched }()
+	cut := &outage{options: o, cluster: c, screen: screen, total: total}
 	n := 0
 	for hit, err := range o.hits() {
 		if errors.Is(err, traffic.ErrSyntax) {
@@ -248,30 +249,71 @@ func play(ctx context.Context, o Options, c *cluster, screen *screen, total int)
 		if err != nil {
 			return err
 		}
-		if o.Cut != "none" && n == total*o.CutAt/100 {
-			c.wan.Cut(o.Cut, wan.Reset)
-			screen.cut(o.Cut)
-		}
-		if o.Cut != "none" && n == total*o.HealAt/100 {
-			o.heal(c, screen)
+		if err := cut.at(n); err != nil {
+			return err
 		}
 		if err := r.send(ctx, hit); err != nil {
 			return err
 		}
 		n++
 	}
+	if err := cut.at(n); err != nil {
+		return err
+	}
 	if err := r.wait(); err != nil {
 		return err
 	}
-	o.heal(c, screen)
+	return cut.end()
+}
+
+// outage is the cut in the course of a replay.
+type outage struct {
+	options Options
+	cluster *cluster
+	screen  *screen
+	total   int   // hits
+	under   bool  // way
+	before  int64 // bytes that crossed until it began
+}
+
+// at cuts the region off, or heals it, if the time is there: before hit n.
+func (a *outage) at(n int) error {
+	if a.options.Cut == "none" {
+		return nil
+	}
+	if n == a.total*a.options.CutAt/100 {
+		a.cluster.wan.Cut(a.options.Cut, wan.Reset)
+		a.under, a.before = true, a.crossed()
+		a.screen.cut(a.options.Cut)
+	}
+	if n == a.total*a.options.HealAt/100 && n < a.total { // later, all is written first
+		return a.end()
+	}
 	return nil
 }
 
-// heal ends the cut, once.
-func (o Options) heal(c *cluster, screen *screen) {
-	if o.Cut != "none" && screen.heal(o.Cut) {
-		c.wan.Heal(o.Cut)
+// end heals the region, unless it is. A cut that let anything through was none.
+func (a *outage) end() error {
+	if !a.under {
+		return nil
 	}
+	a.under = false
+	if n := a.crossed() - a.before; n > 0 {
+		return fmt.Errorf("the demo is broken: %d bytes crossed the cut", n)
+	}
+	a.cluster.wan.Heal(a.options.Cut)
+	a.screen.heal(a.options.Cut)
+	return nil
+}
+
+// crossed returns how many bytes went between the region to cut off and others.
+func (a *outage) crossed() (n int64) {
+	for _, other := range regions {
+		if other != a.options.Cut {
+			n += a.cluster.wan.Bytes(a.options.Cut, other) + a.cluster.wan.Bytes(other, a.options.Cut)
+		}
+	}
+	return n
 }
 
 // converge waits until all regions agree and says how long that took.

@@ -23,7 +23,7 @@ func TestEveryRegionEndsExactWhicheverIsCut(t *testing.T) {
 	for _, cut := range []struct {
 		region  string
 		at, end int
-	}{{"none", 0, 0}, {"eu", 0, 100}, {"us", 50, 80}, {"ap", 100, 100}} {
+	}{{"none", 0, 0}, {"eu", 0, 100}, {"us", 50, 80}, {"ap", 10, 90}, {"ap", 100, 100}} {
 		t.Run(cut.region, func(t *testing.T) {
 			var out strings.Builder
 			o := small(&out)
@@ -33,6 +33,11 @@ func TestEveryRegionEndsExactWhicheverIsCut(t *testing.T) {
 			}
 			if !strings.Contains(out.String(), "converged") {
 				t.Errorf("no word of convergence:\n%s", out.String())
+			}
+			for _, word := range []string{"cut: ", "heal: "} {
+				if said := strings.Contains(out.String(), word+cut.region); said != (cut.region != "none") {
+					t.Errorf("%q is said: %v:\n%s", word, said, out.String())
+				}
 			}
 		})
 	}

@@ -28,7 +28,6 @@ type screen struct {
 	mu      sync.Mutex
 	drawn   int    // lines that the next drawing replaces
 	away    string // the region cut off, if any
-	healed  bool
 	last    time.Time
 }
 
@@ -49,17 +48,9 @@ func (s *screen) cut(region string) {
 	s.say("cut: %s can reach nobody, and nobody %s; all go on writing", region, region)
 }
 
-// heal says whether this is the end of the cut.
-func (s *screen) heal(region string) bool {
-	s.mu.Lock()
-	first := !s.healed && s.away != ""
-	s.healed = s.healed || first
-	s.mu.Unlock()
-	if first {
-		s.setAway("")
-		s.say("heal: %s is back", region)
-	}
-	return first
+func (s *screen) heal(region string) {
+	s.setAway("")
+	s.say("heal: %s is back", region)
 }
 
 func (s *screen) setAway(region string) {
