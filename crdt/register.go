@@ -3,8 +3,9 @@ package crdt
 import (
 	"bytes"
 	"cmp"
-	"math"
 	"slices"
+
+	"github.com/atolldb/atoll/internal/hlc"
 )
 
 // Sibling is one value of a register.
@@ -49,11 +50,8 @@ func Winner(es Entries) (Entry, bool) {
 // or just above the siblings seen if they are ahead of the writer's clock.
 func writeRegister(es Entries, dot Dot, now uint64, value []byte) Entries {
 	for _, e := range es {
-		if s, ok := e.Payload.(Sibling); ok && s.Time >= now {
-			now = s.Time
-			if now < math.MaxUint64 {
-				now++
-			}
+		if s, ok := e.Payload.(Sibling); ok {
+			now = uint64(hlc.Timestamp(now).After(hlc.Timestamp(s.Time)))
 		}
 	}
 	return Entries{{dot, Sibling{Time: now, Value: value}}}

@@ -366,7 +366,7 @@ func (r *Replica) report(l *layout, in *regionLayout) error {
 	}
 	// What the owners know of the table has come with their answers: if it is
 	// another aim by now, all of this was for nothing.
-	if now, err := r.view(); err != nil || now.regions[r.options.Region].aimRing == nil || ringHash(now.regions[r.options.Region].aimRing) != hash {
+	if now, err := r.view(); err != nil || !now.aims(r.options.Region, hash) {
 		return err
 	}
 	return r.setEntry(progressPrefix+name, &pb.Progress{Ring: hash, Joint: joint})

@@ -301,6 +301,13 @@ func (in *regionLayout) gains(name string) bool {
 	})
 }
 
+// aims says whether a region is on its way to the ring of a hash. It may be there
+// no more: whoever was its last member has been removed.
+func (l *layout) aims(region string, hash uint64) bool {
+	in := l.regions[region]
+	return in != nil && in.aimRing != nil && ringHash(in.aimRing) == hash
+}
+
 // advanced returns the layout that comes after, nil if there is none yet.
 func (in *regionLayout) advanced(l *layout) *pb.Layout {
 	switch {

@@ -43,6 +43,15 @@ func (r *Replica) Enroll(record *pb.Member) error {
 	if !namePattern.MatchString(record.GetName()) || !namePattern.MatchString(record.GetRegion()) || proto.Size(record) > maxRecord {
 		return fmt.Errorf("%w: the record of a member named %.64q in %.64q", crdt.ErrInvalid, record.GetName(), record.GetRegion())
 	}
+	table, err := r.table()
+	if err != nil {
+		return unavailable(err)
+	}
+	for _, m := range table {
+		if m.GetName() == record.GetName() && m.GetRegion() != record.GetRegion() {
+			return fmt.Errorf("%w: there is a member %s in region %s; one in %s takes another name, or that one is removed first", crdt.ErrInvalid, m.GetName(), m.GetRegion(), record.GetRegion())
+		}
+	}
 	return r.enroll(record)
 }
 

@@ -163,3 +163,32 @@ func TestSystemShardIsClosed(t *testing.T) {
 		t.Errorf("the table was %q and is now %q", before, now)
 	}
 }
+
+// A record of somebody else does not take the place of a member.
+func TestEnrollNamesake(t *testing.T) {
+	m := alone(t, enrolled("1"))
+	if err := m.Enroll(&pb.Member{Name: "eu", Region: "us"}); !errors.Is(err, crdt.ErrInvalid) || !strings.Contains(err.Error(), "a member eu in region eu") {
+		t.Errorf("%v; want that the name is taken", err)
+	}
+	if err := m.Enroll(&pb.Member{Name: "us", Region: "us"}); err != nil {
+		t.Error(err)
+	}
+	if table := m.seen(); !strings.Contains(table, "eu in eu at eu:4222") || !strings.Contains(table, "us in us") {
+		t.Errorf("the table is %s", table)
+	}
+}
+
+// A region whose last member was removed while it was about to own more is no
+// error of whoever still works on that.
+func TestReportOfARegionThatIsGone(t *testing.T) {
+	ring := &pb.Ring{Owners: 1, Seats: []*pb.Seat{{Name: "eu", Weight: 1}}}
+	l := &layout{regions: map[string]*regionLayout{"eu": {aimRing: ring}, "us": {}}}
+	for region, want := range map[string]bool{"eu": true, "us": false, "ap": false} {
+		if got := l.aims(region, ringHash(ring)); got != want {
+			t.Errorf("%s aims at the ring: %v, want %v", region, got, want)
+		}
+	}
+	if l.aims("eu", 1) {
+		t.Error("eu aims at another ring")
+	}
+}

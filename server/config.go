@@ -186,6 +186,11 @@ func LoadConfig(path string) (Config, error) {
 			return c, fmt.Errorf("%w: %s: %s is %d; it takes at least 1", ErrConfig, path, name, n)
 		}
 	}
+	for name, isZero := range map[string]bool{"heartbeat": c.Heartbeat == 0, "down_after": c.DownAfter == 0, "phi": c.Phi == 0} {
+		if meta.IsDefined(name) && isZero {
+			return c, fmt.Errorf("%w: %s: %s is 0; it takes more", ErrConfig, path, name)
+		}
+	}
 	if meta.IsDefined("scrub_interval") && c.ScrubInterval == 0 {
 		c.ScrubInterval = Never
 	}

@@ -185,7 +185,9 @@ func configOf(c *cli.Context) (server.Config, error) {
 	}
 	for name, field := range map[string]*time.Duration{heartbeat: &config.Heartbeat, downAfter: &config.DownAfter, clockOffset: &config.ClockOffset} {
 		if c.IsSet(name) {
-			*field = c.Duration(name)
+			if *field = c.Duration(name); *field == 0 && name != clockOffset { // it would be taken for the default
+				return config, fmt.Errorf("%w: --%s 0s; it takes more, such as 250ms", server.ErrConfig, name)
+			}
 		}
 	}
 	for name, field := range map[string]*[]string{"nats": &config.NATS, "join": &config.Join} {
@@ -199,7 +201,9 @@ func configOf(c *cli.Context) (server.Config, error) {
 		}
 	}
 	if c.IsSet("phi") {
-		config.Phi = c.Float64("phi")
+		if config.Phi = c.Float64("phi"); config.Phi == 0 {
+			return config, fmt.Errorf("%w: --phi 0; it takes 1 to 100", server.ErrConfig)
+		}
 	}
 	if c.IsSet("peer") {
 		config.Regions = map[string][]string{}

@@ -31,11 +31,3 @@ func (c *Clock) Now() Timestamp {
 		}
 	}
 }
-
-// After returns the time of a write whose writer had seen times up to seen:
-// greater than seen and than every timestamp that Now returned. If seen is
-// ahead of this clock, only the result is raised, not the clock; see the
-// package comment. After(Max) is Max: then there is no greater.
-func (c *Clock) After(seen Timestamp) Timestamp {
-	return max(c.Now(), seen.next())
-}

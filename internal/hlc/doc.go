@@ -19,13 +19,11 @@
 // In the paper, a clock that hears of a later time follows it. Then one member
 // whose clock says 2080 drags all others there, and for decades no time in the
 // cluster means anything. Here a seen time raises only the time of the write
-// that saw it: After(seen) returns more than seen, and the next Now is as if it
-// had not been called. A key with a write from 2080 can be written by whoever
+// that saw it, Timestamp.After, and no clock is told. A key with a write from 2080 can be written by whoever
 // has read that write; other keys never notice.
 //
-// The price: a time that After had to raise above this clock is not remembered,
-// so it may be returned again, and may be above times returned later. That is
-// harmless where times only arbitrate between writes that did not see each
+// The price: a time that was raised above the clock is not remembered, so another
+// write may get it again, and later ones a lower one. That is harmless where times only arbitrate between writes that did not see each
 // other, and something unique (an actor, a dot) breaks ties.
 //
 // # What the caller owes, and what this is not

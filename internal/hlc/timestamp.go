@@ -52,6 +52,11 @@ func (t Timestamp) String() string {
 	return s
 }
 
+// After returns the time of a write made at t whose writer had seen times up to
+// seen: t, or the least that is greater than seen. After(Max) is Max: then there
+// is no greater.
+func (t Timestamp) After(seen Timestamp) Timestamp { return max(t, seen.next()) }
+
 // next returns the timestamp after t; Max stays.
 func (t Timestamp) next() Timestamp {
 	if t == Max {
