@@ -27,7 +27,10 @@ type RegionRing struct {
 	Members []RingMember
 	// Changing says that the owners are about to be others: those who gain shards
 	// take them over.
-	Changing         bool
+	Changing bool
+	// Awaited are the members that are not there, as the member that was asked sees
+	// it, and that the change waits for: until they are back or are removed.
+	Awaited          []string
 	current, becomes *ring.Placement
 	aim              *pb.Ring // that becomes follows from
 }
@@ -105,7 +108,7 @@ func decodeRings(m *pb.Rings, shards int) (*Rings, error) {
 	}
 	rings := &Rings{Shards: shards, Owners: int(m.GetSettings().GetOwners()), Consistency: Consistencies[level]}
 	for _, region := range m.GetRegions() {
-		r := RegionRing{Region: region.GetRegion(), Changing: region.GetLayout().GetNext() != nil, aim: region.GetLayout().GetNext()}
+		r := RegionRing{Region: region.GetRegion(), Changing: region.GetLayout().GetNext() != nil, Awaited: region.GetAwaited(), aim: region.GetLayout().GetNext()}
 		if r.aim == nil {
 			r.aim = region.GetWanted()
 			r.Changing = !sameRing(r.aim, region.GetLayout().GetCurrent())

@@ -2411,7 +2411,8 @@ type RegionRings struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Region        string                 `protobuf:"bytes,1,opt,name=region,proto3" json:"region,omitempty"`
 	Layout        *Layout                `protobuf:"bytes,2,opt,name=layout,proto3" json:"layout,omitempty"`
-	Wanted        *Ring                  `protobuf:"bytes,3,opt,name=wanted,proto3" json:"wanted,omitempty"` // what follows from the table of members
+	Wanted        *Ring                  `protobuf:"bytes,3,opt,name=wanted,proto3" json:"wanted,omitempty"`   // what follows from the table of members
+	Awaited       []string               `protobuf:"bytes,4,rep,name=awaited,proto3" json:"awaited,omitempty"` // members that are not there, and that the change of owners waits for
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2463,6 +2464,13 @@ func (x *RegionRings) GetLayout() *Layout {
 func (x *RegionRings) GetWanted() *Ring {
 	if x != nil {
 		return x.Wanted
+	}
+	return nil
+}
+
+func (x *RegionRings) GetAwaited() []string {
+	if x != nil {
+		return x.Awaited
 	}
 	return nil
 }
@@ -4025,15 +4033,17 @@ func (x *Status) GetUnmet() bool {
 
 // Holdings says of how many shards a member has copies.
 type Holdings struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Owned         uint32                 `protobuf:"varint,1,opt,name=owned,proto3" json:"owned,omitempty"`                                // it serves them
-	Joining       uint32                 `protobuf:"varint,2,opt,name=joining,proto3" json:"joining,omitempty"`                            // it is taking them over
-	Handing       uint32                 `protobuf:"varint,3,opt,name=handing,proto3" json:"handing,omitempty"`                            // it keeps them until all owners have heard what it has
-	Hints         uint32                 `protobuf:"varint,4,opt,name=hints,proto3" json:"hints,omitempty"`                                // of these, those that it took writes for in place of owners
-	JoinedBytes   uint64                 `protobuf:"varint,5,opt,name=joined_bytes,json=joinedBytes,proto3" json:"joined_bytes,omitempty"` // that it has taken over since the process started
-	HintEvents    uint64                 `protobuf:"varint,6,opt,name=hint_events,json=hintEvents,proto3" json:"hint_events,omitempty"`    // that wait in hints
-	Ready         uint32                 `protobuf:"varint,7,opt,name=ready,proto3" json:"ready,omitempty"`                                // it has them, and serves them once the owners change
-	Move          *Move                  `protobuf:"bytes,8,opt,name=move,proto3" json:"move,omitempty"`                                   // the last change of owners in its region, since the process started
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Owned       uint32                 `protobuf:"varint,1,opt,name=owned,proto3" json:"owned,omitempty"`                                // it serves them
+	Joining     uint32                 `protobuf:"varint,2,opt,name=joining,proto3" json:"joining,omitempty"`                            // it is taking them over
+	Handing     uint32                 `protobuf:"varint,3,opt,name=handing,proto3" json:"handing,omitempty"`                            // it keeps them until all owners have heard what it has
+	Hints       uint32                 `protobuf:"varint,4,opt,name=hints,proto3" json:"hints,omitempty"`                                // of these, those that it took writes for in place of owners
+	JoinedBytes uint64                 `protobuf:"varint,5,opt,name=joined_bytes,json=joinedBytes,proto3" json:"joined_bytes,omitempty"` // that it has taken over since the process started
+	HintEvents  uint64                 `protobuf:"varint,6,opt,name=hint_events,json=hintEvents,proto3" json:"hint_events,omitempty"`    // that wait in hints
+	Ready       uint32                 `protobuf:"varint,7,opt,name=ready,proto3" json:"ready,omitempty"`                                // it has them, and serves them once the owners change
+	Move        *Move                  `protobuf:"bytes,8,opt,name=move,proto3" json:"move,omitempty"`                                   // the last change of owners in its region, since the process started
+	// Members that are not there and without which it cannot take over, or hand over, what it is to.
+	Awaited       []string `protobuf:"bytes,9,rep,name=awaited,proto3" json:"awaited,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4120,6 +4130,13 @@ func (x *Holdings) GetReady() uint32 {
 func (x *Holdings) GetMove() *Move {
 	if x != nil {
 		return x.Move
+	}
+	return nil
+}
+
+func (x *Holdings) GetAwaited() []string {
+	if x != nil {
+		return x.Awaited
 	}
 	return nil
 }
@@ -4767,11 +4784,12 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\x05Rings\x12\x16\n" +
 	"\x06shards\x18\x01 \x01(\rR\x06shards\x12.\n" +
 	"\bsettings\x18\x02 \x01(\v2\x12.atoll.v1.SettingsR\bsettings\x12/\n" +
-	"\aregions\x18\x03 \x03(\v2\x15.atoll.v1.RegionRingsR\aregions\"w\n" +
+	"\aregions\x18\x03 \x03(\v2\x15.atoll.v1.RegionRingsR\aregions\"\x91\x01\n" +
 	"\vRegionRings\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\tR\x06region\x12(\n" +
 	"\x06layout\x18\x02 \x01(\v2\x10.atoll.v1.LayoutR\x06layout\x12&\n" +
-	"\x06wanted\x18\x03 \x01(\v2\x0e.atoll.v1.RingR\x06wanted\"\xf6\x03\n" +
+	"\x06wanted\x18\x03 \x01(\v2\x0e.atoll.v1.RingR\x06wanted\x12\x18\n" +
+	"\aawaited\x18\x04 \x03(\tR\aawaited\"\xf6\x03\n" +
 	"\n" +
 	"SyncAnswer\x12%\n" +
 	"\x05error\x18\x01 \x01(\v2\x0f.atoll.v1.ErrorR\x05error\x12-\n" +
@@ -4895,7 +4913,7 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\x05unmet\x18\x0e \x01(\bR\x05unmet\x1a;\n" +
 	"\rCountersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xe8\x01\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\x82\x02\n" +
 	"\bHoldings\x12\x14\n" +
 	"\x05owned\x18\x01 \x01(\rR\x05owned\x12\x18\n" +
 	"\ajoining\x18\x02 \x01(\rR\ajoining\x12\x18\n" +
@@ -4905,7 +4923,8 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\vhint_events\x18\x06 \x01(\x04R\n" +
 	"hintEvents\x12\x14\n" +
 	"\x05ready\x18\a \x01(\rR\x05ready\x12\"\n" +
-	"\x04move\x18\b \x01(\v2\x0e.atoll.v1.MoveR\x04move\"\xa9\x01\n" +
+	"\x04move\x18\b \x01(\v2\x0e.atoll.v1.MoveR\x04move\x12\x18\n" +
+	"\aawaited\x18\t \x03(\tR\aawaited\"\xa9\x01\n" +
 	"\x04Move\x12\"\n" +
 	"\x04ring\x18\x01 \x01(\v2\x0e.atoll.v1.RingR\x04ring\x12\x16\n" +
 	"\x06shards\x18\x02 \x01(\rR\x06shards\x12\x14\n" +

@@ -37,6 +37,8 @@ type arranger struct {
 	due         time.Time       // when it may write that the layout advances
 	advancing   uint64          // to this
 	pace        func(int) error // of taking over
+	complained  time.Time       // when the log last said what is in the way
+	lacked      []string        // by whom, as it said then
 }
 
 // arrange keeps the copies of this member to what the table says, until the
@@ -49,7 +51,7 @@ func (r *Replica) arrange() {
 		pause := arrangePause
 		settled, err := r.arrangeOnce()
 		if err != nil && !errors.Is(err, ErrClosed) {
-			r.log.Warn("this member is not where the table of members wants it yet", "error", err)
+			r.complain(err)
 		}
 		if err != nil {
 			changed = nil // by what has just failed: do not try again at once
@@ -202,7 +204,7 @@ func (r *Replica) takeOver(l *layout, in *regionLayout) (all bool, err error) {
 	}
 	for some := range slices.Chunk(coming, 8*takeovers) {
 		come, failed := r.each(some, func(s *shard) error {
-			if err := r.catchUp(l, in, s); err != nil {
+			if err := r.catchUp(l, s); err != nil {
 				return err
 			}
 			return r.declare(complete, s)
@@ -240,19 +242,8 @@ func (r *Replica) each(shards []*shard, do func(*shard) error) (done []*shard, f
 
 // catchUp has a copy hear all that a majority of the current owners have heard,
 // of the own region and of all.
-func (r *Replica) catchUp(l *layout, in *regionLayout, s *shard) error {
-	var near, all []string
-	for region, other := range l.regions {
-		if other.current == nil {
-			continue
-		}
-		owners := l.present(other.current.Owners(s.index))
-		all = append(all, owners...)
-		if region == r.options.Region {
-			near = owners
-		}
-	}
-	slices.Sort(all)
+func (r *Replica) catchUp(l *layout, s *shard) error {
+	near, all := l.sources(r.options.Region, s.index)
 	ctx, cancel := context.WithTimeout(r.tasks, r.options.QuestionTimeout)
 	defer cancel()
 	answers, err := r.surveyed(ctx, s, near, all)
@@ -338,10 +329,7 @@ func (r *Replica) tableVector() []byte {
 // report writes down that this member has come as far as the aim asks of it.
 func (r *Replica) report(l *layout, in *regionLayout) error {
 	name, hash, joint := r.options.Member, ringHash(in.aimRing), in.next != nil
-	if !in.gains(name) {
-		return nil
-	}
-	if p := in.progress[name]; p.GetRing() == hash && (p.GetJoint() || !joint) {
+	if in.isSettled(l, name) {
 		return nil
 	}
 	var gained []*shard
@@ -355,7 +343,7 @@ func (r *Replica) report(l *layout, in *regionLayout) error {
 		gained = append(gained, s)
 	}
 	if joint {
-		caught, err := r.each(gained, func(s *shard) error { return r.catchUp(l, in, s) })
+		caught, err := r.each(gained, func(s *shard) error { return r.catchUp(l, s) })
 		if err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package replica
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -35,6 +36,14 @@ func (s standings) gone(member string) bool { return s[member] >= membership.Dow
 // away says whether a member is missed, and may come back any time.
 func (s standings) away(member string) bool {
 	return s[member] == membership.Suspect || s[member] == membership.Down
+}
+
+// absent says whether a member is not known to be there.
+func (s standings) absent(member string) bool { return s[member] != membership.Alive }
+
+// absentOf returns those of some members that are not known to be there.
+func (s standings) absentOf(members []string) []string {
+	return slices.DeleteFunc(slices.Clone(members), func(m string) bool { return !s.absent(m) })
 }
 
 // doubt says how unlikely a member is to answer, 0 if nothing speaks against it.

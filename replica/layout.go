@@ -281,23 +281,20 @@ func (l *layout) present(owners []string) []string {
 // settled says whether every member that gains shards by the aim has taken them
 // over: while both rings count, or before.
 func (in *regionLayout) settled(l *layout) bool {
-	hash, joint := ringHash(in.aimRing), in.next != nil
-	for _, seat := range in.aimRing.GetSeats() {
-		name := seat.GetName()
-		if l.members[name] == nil || !in.gains(name) {
-			continue
-		}
-		if p := in.progress[name]; p.GetRing() != hash || joint && !p.GetJoint() {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(in.aimRing.GetSeats(), func(seat *pb.Seat) bool { return !in.isSettled(l, seat.GetName()) })
 }
 
-// gains says whether a member owns a shard by the aim that it does not own yet.
-func (in *regionLayout) gains(name string) bool {
-	return slices.ContainsFunc(in.aim.Owned(name), func(shard int) bool {
-		return !slices.Contains(in.current.Owners(shard), name)
+// isSettled says the same of one member.
+func (in *regionLayout) isSettled(l *layout, name string) bool {
+	p := in.progress[name]
+	said := p.GetRing() == ringHash(in.aimRing) && (in.next == nil || p.GetJoint())
+	return said || l.members[name] == nil || len(in.gained(name)) == 0
+}
+
+// gained returns the shards that a member owns by the aim, and does not own yet.
+func (in *regionLayout) gained(name string) []int {
+	return slices.DeleteFunc(in.aim.Owned(name), func(shard int) bool {
+		return slices.Contains(in.current.Owners(shard), name)
 	})
 }
 

@@ -253,9 +253,12 @@ func (r *Replica) Rings() (*pb.Rings, error) {
 		return nil, err
 	}
 	out.Settings = &pb.Settings{Owners: uint32(l.owners), Consistency: l.level.Enum()}
+	states, _ := r.observer.opinion()
 	for _, name := range l.names() {
 		in := l.regions[name]
-		out.Regions = append(out.Regions, &pb.RegionRings{Region: name, Layout: in.layout, Wanted: in.wanted})
+		out.Regions = append(out.Regions, &pb.RegionRings{
+			Region: name, Layout: in.layout, Wanted: in.wanted, Awaited: l.awaited(name, states),
+		})
 	}
 	return out, nil
 }

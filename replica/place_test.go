@@ -2,10 +2,13 @@ package replica
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -146,6 +149,71 @@ func TestNewcomerIsReady(t *testing.T) {
 		return h.GetOwned() == testShards && h.GetReady() == 0 && was.GetOwned() == testShards
 	})
 	c.agreeOnAll()
+}
+
+// A change of owners that waits for a member that is not there says for whom, and
+// so does the log; taken out of the table, it is not waited for.
+func TestAwaited(t *testing.T) {
+	told := make(lines, 1000)
+	c := newCluster(t, memnet.Options{})
+	first := c.start("eu-1", inRegion("eu"))
+	first.ownersOf(2)
+	lost := c.start("eu-2", inRegion("eu"))
+	c.agreeOnAll()
+	lost.stop()
+	c.members = slices.DeleteFunc(c.members, func(m *member) bool { return m == lost })
+	third := c.start("eu-3", func(o *Options) {
+		inRegion("eu")(o)
+		o.Logger = slog.New(slog.NewTextHandler(told, nil))
+	})
+	awaits := func(m *member, want ...string) bool {
+		rings, err := m.Rings()
+		return err == nil && slices.Equal(rings.GetRegions()[0].GetAwaited(), want)
+	}
+	for _, m := range c.members {
+		eventually(t, m.options.Member+" says that the region waits for eu-2", func() bool { return awaits(m, "eu-2") })
+	}
+	eventually(t, "eu-3 says that it waits for eu-2", func() bool {
+		h := third.Status(false).GetHoldings()
+		return h.GetJoining() > 0 && slices.Equal(h.GetAwaited(), []string{"eu-2"})
+	})
+	if h := first.Status(false).GetHoldings(); len(h.GetAwaited()) > 0 {
+		t.Errorf("eu-1 has %v, and waits for nobody", h)
+	}
+	for line := ""; !strings.Contains(line, "crdtctl member remove NAME") || !strings.Contains(line, "members=[eu-2]"); {
+		select {
+		case line = <-told:
+		case <-time.After(patience):
+			t.Fatal("the log does not say so")
+		}
+	}
+	eventually(t, "eu-2 is removed", func() bool { return first.Remove(t.Context(), "eu-2") == nil })
+	for _, m := range c.members {
+		eventually(t, m.options.Member+" says that nobody is waited for", func() bool {
+			return awaits(m) && len(m.Status(false).GetHoldings().GetAwaited()) == 0
+		})
+	}
+	c.agreeOnAll()
+}
+
+// What is in the way is logged once a minute.
+func TestComplaints(t *testing.T) {
+	told := make(lines, 100)
+	m := &member{cluster: newCluster(t, memnet.Options{}), options: testOptions("eu"), disk: &disk{Store: memstore.New()}}
+	m.options.Logger = slog.New(slog.NewTextHandler(told, nil))
+	m.open()
+	defer m.stop()
+	for range 10 {
+		m.complain(errors.New("eu-2 does not answer"))
+	}
+	if len(told) != 1 {
+		t.Errorf("%d lines of 10 complaints, want 1", len(told))
+	}
+	m.arranger.complained = m.arranger.complained.Add(-complainEvery)
+	m.complain(errors.New("eu-2 does not answer"))
+	if len(told) != 2 {
+		t.Errorf("%d lines a minute later, want 2", len(told))
+	}
 }
 
 // What is placed is what the pure function of the table says.

@@ -60,7 +60,7 @@ func (r *Replica) Status(shards bool) *pb.Status {
 	}
 	status.Scrub = r.scrubState()
 	status.Holdings = r.holdings()
-	status.Holdings.Move = r.progress()
+	status.Holdings.Move, status.Holdings.Awaited = r.progress(), r.awaitedHere()
 	status.Unmet = r.unmet()
 	r.reportHealth(status)
 	now := r.options.Now()

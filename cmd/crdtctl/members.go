@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"math"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -28,11 +30,21 @@ are is what one member sees: the one connected to, or MEMBER.
 		Before: takes(0, 1),
 		Action: func(c *cli.Context) error {
 			return connected(c, func(ctx context.Context, cl *client.Client) error {
-				views, err := cl.Members(ctx, c.Args().First())
+				member := c.Args().First()
+				views, err := cl.Members(ctx, member)
+				if err != nil {
+					return err
+				}
+				rings, err := cl.Rings(ctx, member)
 				if err != nil {
 					return err
 				}
 				m := membersOf(views)
+				for _, region := range rings.Regions {
+					if len(region.Awaited) > 0 {
+						m.Awaited[region.Region] = region.Awaited
+					}
+				}
 				return answer(c, m, m.print)
 			})
 		},
@@ -92,6 +104,9 @@ and remove it from the table.`,
 
 type membersAnswer struct {
 	Members []memberView `json:"members"`
+	// Awaited are members that are not there, and that the change of owners in a
+	// region waits for, by region.
+	Awaited map[string][]string `json:"awaited"`
 }
 
 type memberView struct {
@@ -112,7 +127,7 @@ type memberView struct {
 }
 
 func membersOf(views []*pb.MemberView) membersAnswer {
-	m := membersAnswer{Members: []memberView{}}
+	m := membersAnswer{Members: []memberView{}, Awaited: map[string][]string{}}
 	for _, v := range views {
 		is := v.GetMember()
 		m.Members = append(m.Members, memberView{
@@ -134,5 +149,11 @@ func (m membersAnswer) print(w io.Writer) {
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%.1f\t%.1fs\t%s\t%s\t%s\t%s\n",
 			v.Name, v.Region, state, v.Phi, v.Silent, v.Version, v.Client, v.Route, v.Gateway)
+	}
+	if len(m.Awaited) > 0 {
+		fmt.Fprintln(w)
+	}
+	for _, region := range slices.Sorted(maps.Keys(m.Awaited)) {
+		printAwaited(w, "the change of owners in "+region, m.Awaited[region])
 	}
 }

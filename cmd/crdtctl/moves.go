@@ -32,7 +32,7 @@ func watch(ctx context.Context, cl *client.Client, owners int, line progress) (*
 			return rings, nil
 		}
 		if err == nil {
-			line.show("%s", movedOf(cl.Moves(ctx, rings)).text(&pace))
+			line.show("%s", movedOf(cl.Moves(ctx, rings), rings.Regions...).text(&pace))
 			err = pause(ctx)
 		}
 		if err != nil {
@@ -47,9 +47,13 @@ type moved struct {
 	bytes         uint64
 	done          float64
 	silent        []string // who does not say
+	awaited       []string // who is not there
 }
 
-func movedOf(moves []*client.Move) (m moved) {
+func movedOf(moves []*client.Move, regions ...client.RegionRing) (m moved) {
+	for _, region := range regions {
+		m.awaited = append(m.awaited, region.Awaited...)
+	}
 	for _, move := range moves {
 		m.shards += move.Shards
 		m.taken += move.Taken
@@ -69,6 +73,9 @@ func movedOf(moves []*client.Move) (m moved) {
 func (m moved) text(p *pace) string {
 	perSecond := p.of(time.Now(), m.bytes)
 	text := fmt.Sprintf("%d of %s moved, %s, %s/s  %s", m.taken, plural(m.shards, "shard"), mebibytes(m.bytes), mebibytes(perSecond), bar(m.done))
+	if len(m.awaited) > 0 {
+		return text + "  waits for " + strings.Join(m.awaited, ", ")
+	}
 	if len(m.silent) > 0 {
 		text += "  no answer from " + strings.Join(m.silent, ", ")
 	}
@@ -125,11 +132,11 @@ func handedOver(ctx context.Context, cl *client.Client, name string, line progre
 		switch {
 		case err != nil:
 		case region != nil: // if it does not change, who answered has not heard of it yet
-			m := movedOf(cl.Moves(ctx, &client.Rings{Regions: []client.RegionRing{*region}}))
+			m := movedOf(cl.Moves(ctx, &client.Rings{Regions: []client.RegionRing{*region}}), *region)
 			d.Bytes = max(d.Bytes, m.bytes)
 			line.show("%s: %s", name, m.text(&pace))
 		default: // all is elsewhere
-			line.show("%s: removes what others have now, %s left  %s", name, plural(int(left), "shard"), bar(1))
+			line.show("%s: others own all; it removes its copies, %d left  %s", name, left, bar(1))
 		}
 		if err == nil {
 			err = pause(ctx)

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"text/tabwriter"
 	"time"
 
 	"github.com/atolldb/atoll/client"
@@ -121,6 +122,37 @@ func TestMovesAreShown(t *testing.T) {
 		t.Errorf("never midway:\n%s", strings.Join(shown, "\n"))
 	}
 	await(t, unchanged(3), "ring", "--json")
+}
+
+// What people see of a change of owners that waits for a member.
+func TestRingShowsMoves(t *testing.T) {
+	r := ringsAnswer{Owners: 2, Shards: 256, Regions: []regionAnswer{{
+		Region: "eu", Changing: true, Awaited: []string{"eu-2"},
+		Members: []seatAnswer{
+			{Name: "eu-1", Zone: "a", Weight: 1, Owned: 256, Becomes: 171, Share: 0.5, Fair: 1.0 / 3},
+			{Name: "eu-3", Weight: 1, Becomes: 170, Gains: 170, Moved: 41, Bytes: 310<<20 + 1<<19, Fair: 1.0 / 3},
+		},
+	}}}
+	const waits = "the change of owners in eu waits for eu-2: start what is down again, or take it out with crdtctl member remove NAME\n"
+	want := `REGION  MEMBER  ZONE  WEIGHT  OWNS  SHARE  FAIR   BECOMES  MOVED
+eu      eu-1    a     1       256   50.0%  33.3%  171      -
+eu      eu-3    -     1       0     0.0%   33.3%  170      41 of 170, 310.5 MiB
+
+256 shards, 2 owners of each in every region; the owners change in eu
+` + waits
+	if got := print(func(w *tabwriter.Writer) { r.print(w) }); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	m := membersAnswer{Awaited: map[string][]string{"eu": {"eu-2"}}}
+	if got := print(func(w *tabwriter.Writer) { m.print(w) }); !strings.HasSuffix(got, "\n\n"+waits) {
+		t.Errorf("members says\n%s", got)
+	}
+	text := movedOf([]*client.Move{
+		{Member: "eu-3", Shards: 170, Taken: 41, Bytes: 310 << 20, Done: 0.25}, {Member: "eu-4", Shards: 30, Err: errors.New("away")},
+	}, client.RegionRing{Awaited: []string{"eu-2"}}).text(&pace{})
+	if want := "41 of 200 shards moved, 310.0 MiB, 0.0 MiB/s  [====                ]  waits for eu-2"; text != want {
+		t.Errorf("got  %s\nwant %s", text, want)
+	}
 }
 
 func TestPace(t *testing.T) {

@@ -102,7 +102,7 @@ func (p progress) show(format string, args ...any) {
 
 // bar draws a part of a whole.
 func bar(part float64) string {
-	const width = 30
+	const width = 20
 	done := int(part * width)
 	return "[" + strings.Repeat("=", done) + strings.Repeat(" ", width-done) + "]"
 }

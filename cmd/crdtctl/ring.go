@@ -124,6 +124,7 @@ type ringsAnswer struct {
 type regionAnswer struct {
 	Region   string       `json:"region"`
 	Changing bool         `json:"changing"`
+	Awaited  []string     `json:"awaited"` // members that are not there, and that the change waits for
 	Members  []seatAnswer `json:"members"`
 }
 
@@ -143,7 +144,7 @@ type seatAnswer struct {
 func ringsOf(rings *client.Rings, moves []*client.Move) ringsAnswer {
 	r := ringsAnswer{Owners: rings.Owners, Shards: rings.Shards, Regions: []regionAnswer{}}
 	for _, region := range rings.Regions {
-		a := regionAnswer{Region: region.Region, Changing: region.Changing, Members: []seatAnswer{}}
+		a := regionAnswer{Region: region.Region, Changing: region.Changing, Awaited: append([]string{}, region.Awaited...), Members: []seatAnswer{}}
 		copies, weights := 0, 0
 		for _, m := range region.Members {
 			copies += m.Owned
@@ -197,6 +198,16 @@ func (r ringsAnswer) print(w io.Writer) {
 		fmt.Fprintf(w, "; the owners change in %s", strings.Join(changing, ", "))
 	}
 	fmt.Fprintln(w)
+	for _, region := range r.Regions {
+		printAwaited(w, "the change of owners in "+region.Region, region.Awaited)
+	}
+}
+
+// printAwaited says what waits for members that are not there, and what to do.
+func printAwaited(w io.Writer, what string, names []string) {
+	if len(names) > 0 {
+		fmt.Fprintf(w, "%s waits for %s: start what is down again, or take it out with crdtctl member remove NAME\n", what, strings.Join(names, ", "))
+	}
 }
 
 func dash(s string) string {

@@ -72,6 +72,9 @@ type holdingsAnswer struct {
 	Handing     uint32 `json:"handing_over"` // it keeps them until all owners have what it has
 	Hints       uint32 `json:"hints"`        // of these, those that hold writes it took in place of owners
 	HintEvents  uint64 `json:"hint_events"`
+	// Awaited are members that are not there, without whom it cannot take over or
+	// hand over what it is to.
+	Awaited []string `json:"awaited"`
 }
 
 func (h holdingsAnswer) print(w io.Writer) {
@@ -92,6 +95,7 @@ func (h holdingsAnswer) print(w io.Writer) {
 		fmt.Fprintf(w, "; of these %d hints of %s, taken in place of owners", h.Hints, plural(int(h.HintEvents), "event"))
 	}
 	fmt.Fprintln(w)
+	printAwaited(w, "it", h.Awaited)
 }
 
 type peerAnswer struct {
@@ -122,7 +126,7 @@ func statusOf(status *pb.Status, shards int, perShard bool) statusAnswer {
 	h := status.GetHoldings()
 	s.Holdings = holdingsAnswer{
 		Owned: h.GetOwned(), Joining: h.GetJoining(), JoinedBytes: h.GetJoinedBytes(), Ready: h.GetReady(),
-		Handing: h.GetHanding(), Hints: h.GetHints(), HintEvents: h.GetHintEvents(),
+		Handing: h.GetHanding(), Hints: h.GetHints(), HintEvents: h.GetHintEvents(), Awaited: append([]string{}, h.GetAwaited()...),
 	}
 	heard := map[string]bool{}
 	for _, p := range status.GetPeers() {
