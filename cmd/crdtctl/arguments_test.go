@@ -2,7 +2,6 @@ package main
 
 import (
 	"io"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -53,7 +52,8 @@ func TestDefaultsAreSaid(t *testing.T) {
 	var check func(name string, flags []cli.Flag, commands []*cli.Command)
 	check = func(name string, flags []cli.Flag, commands []*cli.Command) {
 		for _, f := range flags {
-			if text := f.String(); regexp.MustCompile(`default: 0|\(default.*\(default`).MatchString(text) {
+			text := f.String()
+			if silent := strings.Contains(text, "default: 0") && !strings.Contains(text, " 0: "); silent || strings.Count(text, "default:") > 1 {
 				t.Errorf("%s: %s", name, text)
 			}
 		}
