@@ -72,7 +72,8 @@ type Options struct {
 	Timeout time.Duration
 	// Key is a file with the key of a user, for a cluster that has users: crdtctl
 	// user makes it. CA is a file with the certificates of who vouches for the
-	// members, for a cluster that speaks TLS; with it, the client does, too.
+	// members, for a cluster that speaks TLS; with it, the client does, too. A key
+	// takes an authority.
 	Key, CA string
 	// Login and TLS are in place of the two files.
 	Login Signer
@@ -100,6 +101,8 @@ func (o Options) validate() error {
 		return fmt.Errorf("%w: a timeout of %v; it takes more than 0", ErrInvalid, o.Timeout)
 	case o.Key != "" && (o.Login != nil || o.Credentials != ""), o.Login != nil && o.Credentials != "":
 		return fmt.Errorf("%w: two ways to log in are given; it takes one", ErrInvalid)
+	case (o.Key != "" || o.Login != nil) && o.CA == "" && o.TLS == nil:
+		return fmt.Errorf("%w: a key without the authority of the members would be used for whoever answers; name its file, too", ErrInvalid)
 	case o.CA != "" && o.TLS != nil:
 		return fmt.Errorf("%w: a file of authorities is given, and TLS is set besides", ErrInvalid)
 	}

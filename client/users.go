@@ -37,18 +37,27 @@ func (c *Client) Users(ctx context.Context) ([]User, error) {
 	return c.users(ctx, true, &pb.SyncRequest{What: &pb.SyncRequest_Users{Users: &pb.Empty{}}})
 }
 
-// PutUser writes a user into the table, in place of the one of that name, and
-// returns the table after. It is for administrators.
-func (c *Client) PutUser(ctx context.Context, u User) ([]User, error) {
-	role := slices.Index(roles, u.Role) + 1
-	if role == 0 {
+// PutUser writes a user into the table and returns the table after: in place of
+// was, which Users has returned, or, if that is nil, a new one. It fails with
+// ErrBusy if the table has another one by now. It is for administrators.
+func (c *Client) PutUser(ctx context.Context, u User, was *User) ([]User, error) {
+	if !slices.Contains(roles, u.Role) {
 		return nil, fmt.Errorf("%w: the role %q; it is read, write or admin", ErrInvalid, u.Role)
 	}
-	record := &pb.User{Name: u.Name, Role: pb.Role(role), Keys: u.Keys}
+	put := &pb.PutUser{User: u.record()}
+	if was != nil {
+		put.Was = was.record()
+	}
+	return c.users(ctx, false, &pb.SyncRequest{What: &pb.SyncRequest_PutUser{PutUser: put}})
+}
+
+// record returns the user as it is on the wire.
+func (u User) record() *pb.User {
+	record := &pb.User{Name: u.Name, Role: pb.Role(slices.Index(roles, u.Role) + 1), Keys: u.Keys}
 	for _, p := range u.Prefixes {
 		record.Prefixes = append(record.Prefixes, []byte(p))
 	}
-	return c.users(ctx, false, &pb.SyncRequest{What: &pb.SyncRequest_PutUser{PutUser: record}})
+	return record
 }
 
 // RemoveUser takes a user out of the table, and returns it after. It is for

@@ -1719,6 +1719,60 @@ func (x *Users) GetUsers() []*User {
 	return nil
 }
 
+// PutUser replaces a record, if it is the one that is thought to be there; was is
+// not set if there is thought to be none.
+type PutUser struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	User          *User                  `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	Was           *User                  `protobuf:"bytes,2,opt,name=was,proto3" json:"was,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutUser) Reset() {
+	*x = PutUser{}
+	mi := &file_proto_atoll_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutUser) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutUser) ProtoMessage() {}
+
+func (x *PutUser) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_atoll_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutUser.ProtoReflect.Descriptor instead.
+func (*PutUser) Descriptor() ([]byte, []int) {
+	return file_proto_atoll_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *PutUser) GetUser() *User {
+	if x != nil {
+		return x.User
+	}
+	return nil
+}
+
+func (x *PutUser) GetWas() *User {
+	if x != nil {
+		return x.Was
+	}
+	return nil
+}
+
 // Delta is broadcast on delta.<shard> after every group commit.
 type Delta struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1731,7 +1785,7 @@ type Delta struct {
 
 func (x *Delta) Reset() {
 	*x = Delta{}
-	mi := &file_proto_atoll_proto_msgTypes[21]
+	mi := &file_proto_atoll_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1743,7 +1797,7 @@ func (x *Delta) String() string {
 func (*Delta) ProtoMessage() {}
 
 func (x *Delta) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[21]
+	mi := &file_proto_atoll_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1756,7 +1810,7 @@ func (x *Delta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delta.ProtoReflect.Descriptor instead.
 func (*Delta) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{21}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Delta) GetMember() string {
@@ -1802,7 +1856,7 @@ type Gossip struct {
 
 func (x *Gossip) Reset() {
 	*x = Gossip{}
-	mi := &file_proto_atoll_proto_msgTypes[22]
+	mi := &file_proto_atoll_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1814,7 +1868,7 @@ func (x *Gossip) String() string {
 func (*Gossip) ProtoMessage() {}
 
 func (x *Gossip) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[22]
+	mi := &file_proto_atoll_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1827,7 +1881,7 @@ func (x *Gossip) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gossip.ProtoReflect.Descriptor instead.
 func (*Gossip) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{22}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Gossip) GetMember() string {
@@ -1907,7 +1961,7 @@ type ShardState struct {
 
 func (x *ShardState) Reset() {
 	*x = ShardState{}
-	mi := &file_proto_atoll_proto_msgTypes[23]
+	mi := &file_proto_atoll_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1919,7 +1973,7 @@ func (x *ShardState) String() string {
 func (*ShardState) ProtoMessage() {}
 
 func (x *ShardState) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[23]
+	mi := &file_proto_atoll_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1932,7 +1986,7 @@ func (x *ShardState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardState.ProtoReflect.Descriptor instead.
 func (*ShardState) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{23}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ShardState) GetShard() uint32 {
@@ -2007,7 +2061,7 @@ type SyncRequest struct {
 
 func (x *SyncRequest) Reset() {
 	*x = SyncRequest{}
-	mi := &file_proto_atoll_proto_msgTypes[24]
+	mi := &file_proto_atoll_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2019,7 +2073,7 @@ func (x *SyncRequest) String() string {
 func (*SyncRequest) ProtoMessage() {}
 
 func (x *SyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[24]
+	mi := &file_proto_atoll_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2032,7 +2086,7 @@ func (x *SyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncRequest.ProtoReflect.Descriptor instead.
 func (*SyncRequest) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{24}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SyncRequest) GetWhat() isSyncRequest_What {
@@ -2168,7 +2222,7 @@ func (x *SyncRequest) GetUsers() *Empty {
 	return nil
 }
 
-func (x *SyncRequest) GetPutUser() *User {
+func (x *SyncRequest) GetPutUser() *PutUser {
 	if x != nil {
 		if x, ok := x.What.(*SyncRequest_PutUser); ok {
 			return x.PutUser
@@ -2254,7 +2308,7 @@ type SyncRequest_Users struct {
 }
 
 type SyncRequest_PutUser struct {
-	PutUser *User `protobuf:"bytes,31,opt,name=put_user,json=putUser,proto3,oneof"` // answers users
+	PutUser *PutUser `protobuf:"bytes,31,opt,name=put_user,json=putUser,proto3,oneof"` // answers users
 }
 
 type SyncRequest_RemoveUser struct {
@@ -2304,7 +2358,7 @@ type Settings struct {
 
 func (x *Settings) Reset() {
 	*x = Settings{}
-	mi := &file_proto_atoll_proto_msgTypes[25]
+	mi := &file_proto_atoll_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2316,7 +2370,7 @@ func (x *Settings) String() string {
 func (*Settings) ProtoMessage() {}
 
 func (x *Settings) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[25]
+	mi := &file_proto_atoll_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2329,7 +2383,7 @@ func (x *Settings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Settings.ProtoReflect.Descriptor instead.
 func (*Settings) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{25}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Settings) GetOwners() uint32 {
@@ -2358,7 +2412,7 @@ type Rings struct {
 
 func (x *Rings) Reset() {
 	*x = Rings{}
-	mi := &file_proto_atoll_proto_msgTypes[26]
+	mi := &file_proto_atoll_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2370,7 +2424,7 @@ func (x *Rings) String() string {
 func (*Rings) ProtoMessage() {}
 
 func (x *Rings) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[26]
+	mi := &file_proto_atoll_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2383,7 +2437,7 @@ func (x *Rings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rings.ProtoReflect.Descriptor instead.
 func (*Rings) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{26}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Rings) GetShards() uint32 {
@@ -2419,7 +2473,7 @@ type RegionRings struct {
 
 func (x *RegionRings) Reset() {
 	*x = RegionRings{}
-	mi := &file_proto_atoll_proto_msgTypes[27]
+	mi := &file_proto_atoll_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2431,7 +2485,7 @@ func (x *RegionRings) String() string {
 func (*RegionRings) ProtoMessage() {}
 
 func (x *RegionRings) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[27]
+	mi := &file_proto_atoll_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2444,7 +2498,7 @@ func (x *RegionRings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegionRings.ProtoReflect.Descriptor instead.
 func (*RegionRings) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{27}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RegionRings) GetRegion() string {
@@ -2497,7 +2551,7 @@ type SyncAnswer struct {
 
 func (x *SyncAnswer) Reset() {
 	*x = SyncAnswer{}
-	mi := &file_proto_atoll_proto_msgTypes[28]
+	mi := &file_proto_atoll_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2509,7 +2563,7 @@ func (x *SyncAnswer) String() string {
 func (*SyncAnswer) ProtoMessage() {}
 
 func (x *SyncAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[28]
+	mi := &file_proto_atoll_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2522,7 +2576,7 @@ func (x *SyncAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncAnswer.ProtoReflect.Descriptor instead.
 func (*SyncAnswer) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{28}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *SyncAnswer) GetError() *Error {
@@ -2709,7 +2763,7 @@ type BackupQuery struct {
 
 func (x *BackupQuery) Reset() {
 	*x = BackupQuery{}
-	mi := &file_proto_atoll_proto_msgTypes[29]
+	mi := &file_proto_atoll_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2721,7 +2775,7 @@ func (x *BackupQuery) String() string {
 func (*BackupQuery) ProtoMessage() {}
 
 func (x *BackupQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[29]
+	mi := &file_proto_atoll_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2734,7 +2788,7 @@ func (x *BackupQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupQuery.ProtoReflect.Descriptor instead.
 func (*BackupQuery) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{29}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *BackupQuery) GetSession() uint64 {
@@ -2791,7 +2845,7 @@ type BackupPage struct {
 
 func (x *BackupPage) Reset() {
 	*x = BackupPage{}
-	mi := &file_proto_atoll_proto_msgTypes[30]
+	mi := &file_proto_atoll_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2803,7 +2857,7 @@ func (x *BackupPage) String() string {
 func (*BackupPage) ProtoMessage() {}
 
 func (x *BackupPage) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[30]
+	mi := &file_proto_atoll_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2816,7 +2870,7 @@ func (x *BackupPage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupPage.ProtoReflect.Descriptor instead.
 func (*BackupPage) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{30}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *BackupPage) GetOrigin() *BackupOrigin {
@@ -2864,7 +2918,7 @@ type BackupOrigin struct {
 
 func (x *BackupOrigin) Reset() {
 	*x = BackupOrigin{}
-	mi := &file_proto_atoll_proto_msgTypes[31]
+	mi := &file_proto_atoll_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2876,7 +2930,7 @@ func (x *BackupOrigin) String() string {
 func (*BackupOrigin) ProtoMessage() {}
 
 func (x *BackupOrigin) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[31]
+	mi := &file_proto_atoll_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2889,7 +2943,7 @@ func (x *BackupOrigin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupOrigin.ProtoReflect.Descriptor instead.
 func (*BackupOrigin) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{31}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *BackupOrigin) GetSession() uint64 {
@@ -2958,7 +3012,7 @@ type Pair struct {
 
 func (x *Pair) Reset() {
 	*x = Pair{}
-	mi := &file_proto_atoll_proto_msgTypes[32]
+	mi := &file_proto_atoll_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2970,7 +3024,7 @@ func (x *Pair) String() string {
 func (*Pair) ProtoMessage() {}
 
 func (x *Pair) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[32]
+	mi := &file_proto_atoll_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2983,7 +3037,7 @@ func (x *Pair) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pair.ProtoReflect.Descriptor instead.
 func (*Pair) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{32}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Pair) GetKey() []byte {
@@ -3017,7 +3071,7 @@ type Hear struct {
 
 func (x *Hear) Reset() {
 	*x = Hear{}
-	mi := &file_proto_atoll_proto_msgTypes[33]
+	mi := &file_proto_atoll_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3029,7 +3083,7 @@ func (x *Hear) String() string {
 func (*Hear) ProtoMessage() {}
 
 func (x *Hear) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[33]
+	mi := &file_proto_atoll_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3042,7 +3096,7 @@ func (x *Hear) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hear.ProtoReflect.Descriptor instead.
 func (*Hear) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{33}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Hear) GetShard() uint32 {
@@ -3109,7 +3163,7 @@ type Heard struct {
 
 func (x *Heard) Reset() {
 	*x = Heard{}
-	mi := &file_proto_atoll_proto_msgTypes[34]
+	mi := &file_proto_atoll_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3121,7 +3175,7 @@ func (x *Heard) String() string {
 func (*Heard) ProtoMessage() {}
 
 func (x *Heard) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[34]
+	mi := &file_proto_atoll_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3134,7 +3188,7 @@ func (x *Heard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heard.ProtoReflect.Descriptor instead.
 func (*Heard) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{34}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Heard) GetAny() []byte {
@@ -3187,7 +3241,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_proto_atoll_proto_msgTypes[35]
+	mi := &file_proto_atoll_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3199,7 +3253,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[35]
+	mi := &file_proto_atoll_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3212,7 +3266,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{35}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Heartbeat) GetMember() string {
@@ -3260,7 +3314,7 @@ type Members struct {
 
 func (x *Members) Reset() {
 	*x = Members{}
-	mi := &file_proto_atoll_proto_msgTypes[36]
+	mi := &file_proto_atoll_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3272,7 +3326,7 @@ func (x *Members) String() string {
 func (*Members) ProtoMessage() {}
 
 func (x *Members) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[36]
+	mi := &file_proto_atoll_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3285,7 +3339,7 @@ func (x *Members) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Members.ProtoReflect.Descriptor instead.
 func (*Members) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{36}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Members) GetMembers() []*MemberView {
@@ -3309,7 +3363,7 @@ type MemberView struct {
 
 func (x *MemberView) Reset() {
 	*x = MemberView{}
-	mi := &file_proto_atoll_proto_msgTypes[37]
+	mi := &file_proto_atoll_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3321,7 +3375,7 @@ func (x *MemberView) String() string {
 func (*MemberView) ProtoMessage() {}
 
 func (x *MemberView) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[37]
+	mi := &file_proto_atoll_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3334,7 +3388,7 @@ func (x *MemberView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberView.ProtoReflect.Descriptor instead.
 func (*MemberView) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{37}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *MemberView) GetMember() *Member {
@@ -3389,7 +3443,7 @@ type States struct {
 
 func (x *States) Reset() {
 	*x = States{}
-	mi := &file_proto_atoll_proto_msgTypes[38]
+	mi := &file_proto_atoll_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3401,7 +3455,7 @@ func (x *States) String() string {
 func (*States) ProtoMessage() {}
 
 func (x *States) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[38]
+	mi := &file_proto_atoll_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3414,7 +3468,7 @@ func (x *States) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use States.ProtoReflect.Descriptor instead.
 func (*States) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{38}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *States) GetShards() []*ShardState {
@@ -3435,7 +3489,7 @@ type Fetch struct {
 
 func (x *Fetch) Reset() {
 	*x = Fetch{}
-	mi := &file_proto_atoll_proto_msgTypes[39]
+	mi := &file_proto_atoll_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3447,7 +3501,7 @@ func (x *Fetch) String() string {
 func (*Fetch) ProtoMessage() {}
 
 func (x *Fetch) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[39]
+	mi := &file_proto_atoll_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3460,7 +3514,7 @@ func (x *Fetch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fetch.ProtoReflect.Descriptor instead.
 func (*Fetch) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{39}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Fetch) GetShard() uint32 {
@@ -3488,7 +3542,7 @@ type Fetched struct {
 
 func (x *Fetched) Reset() {
 	*x = Fetched{}
-	mi := &file_proto_atoll_proto_msgTypes[40]
+	mi := &file_proto_atoll_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3500,7 +3554,7 @@ func (x *Fetched) String() string {
 func (*Fetched) ProtoMessage() {}
 
 func (x *Fetched) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[40]
+	mi := &file_proto_atoll_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3513,7 +3567,7 @@ func (x *Fetched) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fetched.ProtoReflect.Descriptor instead.
 func (*Fetched) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{40}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Fetched) GetEvents() [][]byte {
@@ -3548,7 +3602,7 @@ type Walk struct {
 
 func (x *Walk) Reset() {
 	*x = Walk{}
-	mi := &file_proto_atoll_proto_msgTypes[41]
+	mi := &file_proto_atoll_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3560,7 +3614,7 @@ func (x *Walk) String() string {
 func (*Walk) ProtoMessage() {}
 
 func (x *Walk) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[41]
+	mi := &file_proto_atoll_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3573,7 +3627,7 @@ func (x *Walk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Walk.ProtoReflect.Descriptor instead.
 func (*Walk) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{41}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Walk) GetShard() uint32 {
@@ -3601,7 +3655,7 @@ type Range struct {
 
 func (x *Range) Reset() {
 	*x = Range{}
-	mi := &file_proto_atoll_proto_msgTypes[42]
+	mi := &file_proto_atoll_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3613,7 +3667,7 @@ func (x *Range) String() string {
 func (*Range) ProtoMessage() {}
 
 func (x *Range) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[42]
+	mi := &file_proto_atoll_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3626,7 +3680,7 @@ func (x *Range) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Range.ProtoReflect.Descriptor instead.
 func (*Range) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{42}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Range) GetLow() []byte {
@@ -3661,7 +3715,7 @@ type Walked struct {
 
 func (x *Walked) Reset() {
 	*x = Walked{}
-	mi := &file_proto_atoll_proto_msgTypes[43]
+	mi := &file_proto_atoll_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3673,7 +3727,7 @@ func (x *Walked) String() string {
 func (*Walked) ProtoMessage() {}
 
 func (x *Walked) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[43]
+	mi := &file_proto_atoll_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3686,7 +3740,7 @@ func (x *Walked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Walked.ProtoReflect.Descriptor instead.
 func (*Walked) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{43}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Walked) GetVectors() [][]byte {
@@ -3717,7 +3771,7 @@ type Part struct {
 
 func (x *Part) Reset() {
 	*x = Part{}
-	mi := &file_proto_atoll_proto_msgTypes[44]
+	mi := &file_proto_atoll_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3729,7 +3783,7 @@ func (x *Part) String() string {
 func (*Part) ProtoMessage() {}
 
 func (x *Part) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[44]
+	mi := &file_proto_atoll_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3742,7 +3796,7 @@ func (x *Part) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Part.ProtoReflect.Descriptor instead.
 func (*Part) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{44}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Part) GetLow() []byte {
@@ -3797,7 +3851,7 @@ type Field struct {
 
 func (x *Field) Reset() {
 	*x = Field{}
-	mi := &file_proto_atoll_proto_msgTypes[45]
+	mi := &file_proto_atoll_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3809,7 +3863,7 @@ func (x *Field) String() string {
 func (*Field) ProtoMessage() {}
 
 func (x *Field) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[45]
+	mi := &file_proto_atoll_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3822,7 +3876,7 @@ func (x *Field) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Field.ProtoReflect.Descriptor instead.
 func (*Field) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{45}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Field) GetPosition() []byte {
@@ -3848,7 +3902,7 @@ type StatusQuery struct {
 
 func (x *StatusQuery) Reset() {
 	*x = StatusQuery{}
-	mi := &file_proto_atoll_proto_msgTypes[46]
+	mi := &file_proto_atoll_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3860,7 +3914,7 @@ func (x *StatusQuery) String() string {
 func (*StatusQuery) ProtoMessage() {}
 
 func (x *StatusQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[46]
+	mi := &file_proto_atoll_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3873,7 +3927,7 @@ func (x *StatusQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusQuery.ProtoReflect.Descriptor instead.
 func (*StatusQuery) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{46}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *StatusQuery) GetShards() bool {
@@ -3905,7 +3959,7 @@ type Status struct {
 
 func (x *Status) Reset() {
 	*x = Status{}
-	mi := &file_proto_atoll_proto_msgTypes[47]
+	mi := &file_proto_atoll_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3917,7 +3971,7 @@ func (x *Status) String() string {
 func (*Status) ProtoMessage() {}
 
 func (x *Status) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[47]
+	mi := &file_proto_atoll_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3930,7 +3984,7 @@ func (x *Status) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Status.ProtoReflect.Descriptor instead.
 func (*Status) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{47}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Status) GetMember() string {
@@ -4050,7 +4104,7 @@ type Holdings struct {
 
 func (x *Holdings) Reset() {
 	*x = Holdings{}
-	mi := &file_proto_atoll_proto_msgTypes[48]
+	mi := &file_proto_atoll_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4062,7 +4116,7 @@ func (x *Holdings) String() string {
 func (*Holdings) ProtoMessage() {}
 
 func (x *Holdings) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[48]
+	mi := &file_proto_atoll_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4075,7 +4129,7 @@ func (x *Holdings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Holdings.ProtoReflect.Descriptor instead.
 func (*Holdings) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{48}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Holdings) GetOwned() uint32 {
@@ -4156,7 +4210,7 @@ type Move struct {
 
 func (x *Move) Reset() {
 	*x = Move{}
-	mi := &file_proto_atoll_proto_msgTypes[49]
+	mi := &file_proto_atoll_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4168,7 +4222,7 @@ func (x *Move) String() string {
 func (*Move) ProtoMessage() {}
 
 func (x *Move) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[49]
+	mi := &file_proto_atoll_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4181,7 +4235,7 @@ func (x *Move) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Move.ProtoReflect.Descriptor instead.
 func (*Move) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{49}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Move) GetRing() *Ring {
@@ -4238,7 +4292,7 @@ type ScrubQuery struct {
 
 func (x *ScrubQuery) Reset() {
 	*x = ScrubQuery{}
-	mi := &file_proto_atoll_proto_msgTypes[50]
+	mi := &file_proto_atoll_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4250,7 +4304,7 @@ func (x *ScrubQuery) String() string {
 func (*ScrubQuery) ProtoMessage() {}
 
 func (x *ScrubQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[50]
+	mi := &file_proto_atoll_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4263,7 +4317,7 @@ func (x *ScrubQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubQuery.ProtoReflect.Descriptor instead.
 func (*ScrubQuery) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{50}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ScrubQuery) GetStart() bool {
@@ -4294,7 +4348,7 @@ type ScrubState struct {
 
 func (x *ScrubState) Reset() {
 	*x = ScrubState{}
-	mi := &file_proto_atoll_proto_msgTypes[51]
+	mi := &file_proto_atoll_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4306,7 +4360,7 @@ func (x *ScrubState) String() string {
 func (*ScrubState) ProtoMessage() {}
 
 func (x *ScrubState) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[51]
+	mi := &file_proto_atoll_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4319,7 +4373,7 @@ func (x *ScrubState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubState.ProtoReflect.Descriptor instead.
 func (*ScrubState) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{51}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ScrubState) GetRunning() bool {
@@ -4377,7 +4431,7 @@ type Damage struct {
 
 func (x *Damage) Reset() {
 	*x = Damage{}
-	mi := &file_proto_atoll_proto_msgTypes[52]
+	mi := &file_proto_atoll_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4389,7 +4443,7 @@ func (x *Damage) String() string {
 func (*Damage) ProtoMessage() {}
 
 func (x *Damage) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[52]
+	mi := &file_proto_atoll_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4402,7 +4456,7 @@ func (x *Damage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Damage.ProtoReflect.Descriptor instead.
 func (*Damage) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{52}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Damage) GetShard() uint32 {
@@ -4448,7 +4502,7 @@ type PeerStatus struct {
 
 func (x *PeerStatus) Reset() {
 	*x = PeerStatus{}
-	mi := &file_proto_atoll_proto_msgTypes[53]
+	mi := &file_proto_atoll_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4460,7 +4514,7 @@ func (x *PeerStatus) String() string {
 func (*PeerStatus) ProtoMessage() {}
 
 func (x *PeerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[53]
+	mi := &file_proto_atoll_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4473,7 +4527,7 @@ func (x *PeerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerStatus.ProtoReflect.Descriptor instead.
 func (*PeerStatus) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{53}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *PeerStatus) GetMember() string {
@@ -4538,7 +4592,7 @@ type ShardLag struct {
 
 func (x *ShardLag) Reset() {
 	*x = ShardLag{}
-	mi := &file_proto_atoll_proto_msgTypes[54]
+	mi := &file_proto_atoll_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4550,7 +4604,7 @@ func (x *ShardLag) String() string {
 func (*ShardLag) ProtoMessage() {}
 
 func (x *ShardLag) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_atoll_proto_msgTypes[54]
+	mi := &file_proto_atoll_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4563,7 +4617,7 @@ func (x *ShardLag) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardLag.ProtoReflect.Descriptor instead.
 func (*ShardLag) Descriptor() ([]byte, []int) {
-	return file_proto_atoll_proto_rawDescGZIP(), []int{54}
+	return file_proto_atoll_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ShardLag) GetShard() uint32 {
@@ -4734,6 +4788,9 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\x04keys\x18\x04 \x03(\tR\x04keys\"-\n" +
 	"\x05Users\x12$\n" +
 	"\x05users\x18\x01 \x03(\v2\x0e.atoll.v1.UserR\x05users\"O\n" +
+	"\aPutUser\x12\"\n" +
+	"\x04user\x18\x01 \x01(\v2\x0e.atoll.v1.UserR\x04user\x12 \n" +
+	"\x03was\x18\x02 \x01(\v2\x0e.atoll.v1.UserR\x03was\"O\n" +
 	"\x05Delta\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\tR\x06member\x12\x14\n" +
 	"\x05event\x18\x02 \x01(\fR\x05event\x12\x18\n" +
@@ -4755,7 +4812,7 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\x04root\x18\x03 \x01(\fR\x04root\x12\x14\n" +
 	"\x05whole\x18\x04 \x01(\bR\x05whole\x12\x16\n" +
 	"\x06absent\x18\x05 \x01(\bR\x06absent\x12\x14\n" +
-	"\x05owned\x18\x06 \x01(\bR\x05owned\"\xcc\x05\n" +
+	"\x05owned\x18\x06 \x01(\bR\x05owned\"\xcf\x05\n" +
 	"\vSyncRequest\x12+\n" +
 	"\amembers\x18\x06 \x01(\v2\x0f.atoll.v1.EmptyH\x00R\amembers\x12$\n" +
 	"\x04hear\x18\a \x01(\v2\x0e.atoll.v1.HearH\x00R\x04hear\x12\x18\n" +
@@ -4771,8 +4828,8 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\x05rings\x18\f \x01(\v2\x0f.atoll.v1.EmptyH\x00R\x05rings\x12*\n" +
 	"\x06enroll\x18\r \x01(\v2\x10.atoll.v1.MemberH\x00R\x06enroll\x12/\n" +
 	"\x06backup\x18\x14 \x01(\v2\x15.atoll.v1.BackupQueryH\x00R\x06backup\x12'\n" +
-	"\x05users\x18\x1e \x01(\v2\x0f.atoll.v1.EmptyH\x00R\x05users\x12+\n" +
-	"\bput_user\x18\x1f \x01(\v2\x0e.atoll.v1.UserH\x00R\aputUser\x12!\n" +
+	"\x05users\x18\x1e \x01(\v2\x0f.atoll.v1.EmptyH\x00R\x05users\x12.\n" +
+	"\bput_user\x18\x1f \x01(\v2\x11.atoll.v1.PutUserH\x00R\aputUser\x12!\n" +
 	"\vremove_user\x18  \x01(\tH\x00R\n" +
 	"removeUser\x12\x18\n" +
 	"\acluster\x18\t \x01(\x06R\aclusterB\x06\n" +
@@ -4994,7 +5051,7 @@ func file_proto_atoll_proto_rawDescGZIP() []byte {
 }
 
 var file_proto_atoll_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_proto_atoll_proto_msgTypes = make([]protoimpl.MessageInfo, 57)
+var file_proto_atoll_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
 var file_proto_atoll_proto_goTypes = []any{
 	(Consistency)(0),     // 0: atoll.v1.Consistency
 	(Role)(0),            // 1: atoll.v1.Role
@@ -5020,42 +5077,43 @@ var file_proto_atoll_proto_goTypes = []any{
 	(*Progress)(nil),     // 21: atoll.v1.Progress
 	(*User)(nil),         // 22: atoll.v1.User
 	(*Users)(nil),        // 23: atoll.v1.Users
-	(*Delta)(nil),        // 24: atoll.v1.Delta
-	(*Gossip)(nil),       // 25: atoll.v1.Gossip
-	(*ShardState)(nil),   // 26: atoll.v1.ShardState
-	(*SyncRequest)(nil),  // 27: atoll.v1.SyncRequest
-	(*Settings)(nil),     // 28: atoll.v1.Settings
-	(*Rings)(nil),        // 29: atoll.v1.Rings
-	(*RegionRings)(nil),  // 30: atoll.v1.RegionRings
-	(*SyncAnswer)(nil),   // 31: atoll.v1.SyncAnswer
-	(*BackupQuery)(nil),  // 32: atoll.v1.BackupQuery
-	(*BackupPage)(nil),   // 33: atoll.v1.BackupPage
-	(*BackupOrigin)(nil), // 34: atoll.v1.BackupOrigin
-	(*Pair)(nil),         // 35: atoll.v1.Pair
-	(*Hear)(nil),         // 36: atoll.v1.Hear
-	(*Heard)(nil),        // 37: atoll.v1.Heard
-	(*Heartbeat)(nil),    // 38: atoll.v1.Heartbeat
-	(*Members)(nil),      // 39: atoll.v1.Members
-	(*MemberView)(nil),   // 40: atoll.v1.MemberView
-	(*States)(nil),       // 41: atoll.v1.States
-	(*Fetch)(nil),        // 42: atoll.v1.Fetch
-	(*Fetched)(nil),      // 43: atoll.v1.Fetched
-	(*Walk)(nil),         // 44: atoll.v1.Walk
-	(*Range)(nil),        // 45: atoll.v1.Range
-	(*Walked)(nil),       // 46: atoll.v1.Walked
-	(*Part)(nil),         // 47: atoll.v1.Part
-	(*Field)(nil),        // 48: atoll.v1.Field
-	(*StatusQuery)(nil),  // 49: atoll.v1.StatusQuery
-	(*Status)(nil),       // 50: atoll.v1.Status
-	(*Holdings)(nil),     // 51: atoll.v1.Holdings
-	(*Move)(nil),         // 52: atoll.v1.Move
-	(*ScrubQuery)(nil),   // 53: atoll.v1.ScrubQuery
-	(*ScrubState)(nil),   // 54: atoll.v1.ScrubState
-	(*Damage)(nil),       // 55: atoll.v1.Damage
-	(*PeerStatus)(nil),   // 56: atoll.v1.PeerStatus
-	(*ShardLag)(nil),     // 57: atoll.v1.ShardLag
-	nil,                  // 58: atoll.v1.Token.VectorsEntry
-	nil,                  // 59: atoll.v1.Status.CountersEntry
+	(*PutUser)(nil),      // 24: atoll.v1.PutUser
+	(*Delta)(nil),        // 25: atoll.v1.Delta
+	(*Gossip)(nil),       // 26: atoll.v1.Gossip
+	(*ShardState)(nil),   // 27: atoll.v1.ShardState
+	(*SyncRequest)(nil),  // 28: atoll.v1.SyncRequest
+	(*Settings)(nil),     // 29: atoll.v1.Settings
+	(*Rings)(nil),        // 30: atoll.v1.Rings
+	(*RegionRings)(nil),  // 31: atoll.v1.RegionRings
+	(*SyncAnswer)(nil),   // 32: atoll.v1.SyncAnswer
+	(*BackupQuery)(nil),  // 33: atoll.v1.BackupQuery
+	(*BackupPage)(nil),   // 34: atoll.v1.BackupPage
+	(*BackupOrigin)(nil), // 35: atoll.v1.BackupOrigin
+	(*Pair)(nil),         // 36: atoll.v1.Pair
+	(*Hear)(nil),         // 37: atoll.v1.Hear
+	(*Heard)(nil),        // 38: atoll.v1.Heard
+	(*Heartbeat)(nil),    // 39: atoll.v1.Heartbeat
+	(*Members)(nil),      // 40: atoll.v1.Members
+	(*MemberView)(nil),   // 41: atoll.v1.MemberView
+	(*States)(nil),       // 42: atoll.v1.States
+	(*Fetch)(nil),        // 43: atoll.v1.Fetch
+	(*Fetched)(nil),      // 44: atoll.v1.Fetched
+	(*Walk)(nil),         // 45: atoll.v1.Walk
+	(*Range)(nil),        // 46: atoll.v1.Range
+	(*Walked)(nil),       // 47: atoll.v1.Walked
+	(*Part)(nil),         // 48: atoll.v1.Part
+	(*Field)(nil),        // 49: atoll.v1.Field
+	(*StatusQuery)(nil),  // 50: atoll.v1.StatusQuery
+	(*Status)(nil),       // 51: atoll.v1.Status
+	(*Holdings)(nil),     // 52: atoll.v1.Holdings
+	(*Move)(nil),         // 53: atoll.v1.Move
+	(*ScrubQuery)(nil),   // 54: atoll.v1.ScrubQuery
+	(*ScrubState)(nil),   // 55: atoll.v1.ScrubState
+	(*Damage)(nil),       // 56: atoll.v1.Damage
+	(*PeerStatus)(nil),   // 57: atoll.v1.PeerStatus
+	(*ShardLag)(nil),     // 58: atoll.v1.ShardLag
+	nil,                  // 59: atoll.v1.Token.VectorsEntry
+	nil,                  // 60: atoll.v1.Status.CountersEntry
 }
 var file_proto_atoll_proto_depIdxs = []int32{
 	4,  // 0: atoll.v1.Request.operations:type_name -> atoll.v1.Operation
@@ -5076,65 +5134,67 @@ var file_proto_atoll_proto_depIdxs = []int32{
 	2,  // 15: atoll.v1.Error.code:type_name -> atoll.v1.Error.Code
 	0,  // 16: atoll.v1.ClusterInfo.consistency:type_name -> atoll.v1.Consistency
 	14, // 17: atoll.v1.ClusterInfo.error:type_name -> atoll.v1.Error
-	58, // 18: atoll.v1.Token.vectors:type_name -> atoll.v1.Token.VectorsEntry
+	59, // 18: atoll.v1.Token.vectors:type_name -> atoll.v1.Token.VectorsEntry
 	19, // 19: atoll.v1.Ring.seats:type_name -> atoll.v1.Seat
 	18, // 20: atoll.v1.Layout.current:type_name -> atoll.v1.Ring
 	18, // 21: atoll.v1.Layout.next:type_name -> atoll.v1.Ring
 	1,  // 22: atoll.v1.User.role:type_name -> atoll.v1.Role
 	22, // 23: atoll.v1.Users.users:type_name -> atoll.v1.User
-	26, // 24: atoll.v1.Gossip.shards:type_name -> atoll.v1.ShardState
-	5,  // 25: atoll.v1.SyncRequest.members:type_name -> atoll.v1.Empty
-	36, // 26: atoll.v1.SyncRequest.hear:type_name -> atoll.v1.Hear
-	42, // 27: atoll.v1.SyncRequest.fetch:type_name -> atoll.v1.Fetch
-	44, // 28: atoll.v1.SyncRequest.walk:type_name -> atoll.v1.Walk
-	49, // 29: atoll.v1.SyncRequest.status:type_name -> atoll.v1.StatusQuery
-	5,  // 30: atoll.v1.SyncRequest.states:type_name -> atoll.v1.Empty
-	53, // 31: atoll.v1.SyncRequest.scrub:type_name -> atoll.v1.ScrubQuery
-	28, // 32: atoll.v1.SyncRequest.settings:type_name -> atoll.v1.Settings
-	5,  // 33: atoll.v1.SyncRequest.rings:type_name -> atoll.v1.Empty
-	17, // 34: atoll.v1.SyncRequest.enroll:type_name -> atoll.v1.Member
-	32, // 35: atoll.v1.SyncRequest.backup:type_name -> atoll.v1.BackupQuery
-	5,  // 36: atoll.v1.SyncRequest.users:type_name -> atoll.v1.Empty
-	22, // 37: atoll.v1.SyncRequest.put_user:type_name -> atoll.v1.User
-	0,  // 38: atoll.v1.Settings.consistency:type_name -> atoll.v1.Consistency
-	28, // 39: atoll.v1.Rings.settings:type_name -> atoll.v1.Settings
-	30, // 40: atoll.v1.Rings.regions:type_name -> atoll.v1.RegionRings
-	20, // 41: atoll.v1.RegionRings.layout:type_name -> atoll.v1.Layout
-	18, // 42: atoll.v1.RegionRings.wanted:type_name -> atoll.v1.Ring
-	14, // 43: atoll.v1.SyncAnswer.error:type_name -> atoll.v1.Error
-	39, // 44: atoll.v1.SyncAnswer.members:type_name -> atoll.v1.Members
-	37, // 45: atoll.v1.SyncAnswer.heard:type_name -> atoll.v1.Heard
-	43, // 46: atoll.v1.SyncAnswer.fetched:type_name -> atoll.v1.Fetched
-	46, // 47: atoll.v1.SyncAnswer.walked:type_name -> atoll.v1.Walked
-	50, // 48: atoll.v1.SyncAnswer.status:type_name -> atoll.v1.Status
-	41, // 49: atoll.v1.SyncAnswer.states:type_name -> atoll.v1.States
-	54, // 50: atoll.v1.SyncAnswer.scrub:type_name -> atoll.v1.ScrubState
-	29, // 51: atoll.v1.SyncAnswer.rings:type_name -> atoll.v1.Rings
-	33, // 52: atoll.v1.SyncAnswer.backup:type_name -> atoll.v1.BackupPage
-	23, // 53: atoll.v1.SyncAnswer.users:type_name -> atoll.v1.Users
-	34, // 54: atoll.v1.BackupPage.origin:type_name -> atoll.v1.BackupOrigin
-	35, // 55: atoll.v1.BackupPage.pairs:type_name -> atoll.v1.Pair
-	40, // 56: atoll.v1.Members.members:type_name -> atoll.v1.MemberView
-	17, // 57: atoll.v1.MemberView.member:type_name -> atoll.v1.Member
-	26, // 58: atoll.v1.States.shards:type_name -> atoll.v1.ShardState
-	45, // 59: atoll.v1.Walk.ranges:type_name -> atoll.v1.Range
-	47, // 60: atoll.v1.Walked.parts:type_name -> atoll.v1.Part
-	48, // 61: atoll.v1.Part.fields:type_name -> atoll.v1.Field
-	26, // 62: atoll.v1.Status.shards:type_name -> atoll.v1.ShardState
-	56, // 63: atoll.v1.Status.peers:type_name -> atoll.v1.PeerStatus
-	59, // 64: atoll.v1.Status.counters:type_name -> atoll.v1.Status.CountersEntry
-	54, // 65: atoll.v1.Status.scrub:type_name -> atoll.v1.ScrubState
-	55, // 66: atoll.v1.Status.damages:type_name -> atoll.v1.Damage
-	51, // 67: atoll.v1.Status.holdings:type_name -> atoll.v1.Holdings
-	29, // 68: atoll.v1.Status.rings:type_name -> atoll.v1.Rings
-	52, // 69: atoll.v1.Holdings.move:type_name -> atoll.v1.Move
-	18, // 70: atoll.v1.Move.ring:type_name -> atoll.v1.Ring
-	57, // 71: atoll.v1.PeerStatus.shards:type_name -> atoll.v1.ShardLag
-	72, // [72:72] is the sub-list for method output_type
-	72, // [72:72] is the sub-list for method input_type
-	72, // [72:72] is the sub-list for extension type_name
-	72, // [72:72] is the sub-list for extension extendee
-	0,  // [0:72] is the sub-list for field type_name
+	22, // 24: atoll.v1.PutUser.user:type_name -> atoll.v1.User
+	22, // 25: atoll.v1.PutUser.was:type_name -> atoll.v1.User
+	27, // 26: atoll.v1.Gossip.shards:type_name -> atoll.v1.ShardState
+	5,  // 27: atoll.v1.SyncRequest.members:type_name -> atoll.v1.Empty
+	37, // 28: atoll.v1.SyncRequest.hear:type_name -> atoll.v1.Hear
+	43, // 29: atoll.v1.SyncRequest.fetch:type_name -> atoll.v1.Fetch
+	45, // 30: atoll.v1.SyncRequest.walk:type_name -> atoll.v1.Walk
+	50, // 31: atoll.v1.SyncRequest.status:type_name -> atoll.v1.StatusQuery
+	5,  // 32: atoll.v1.SyncRequest.states:type_name -> atoll.v1.Empty
+	54, // 33: atoll.v1.SyncRequest.scrub:type_name -> atoll.v1.ScrubQuery
+	29, // 34: atoll.v1.SyncRequest.settings:type_name -> atoll.v1.Settings
+	5,  // 35: atoll.v1.SyncRequest.rings:type_name -> atoll.v1.Empty
+	17, // 36: atoll.v1.SyncRequest.enroll:type_name -> atoll.v1.Member
+	33, // 37: atoll.v1.SyncRequest.backup:type_name -> atoll.v1.BackupQuery
+	5,  // 38: atoll.v1.SyncRequest.users:type_name -> atoll.v1.Empty
+	24, // 39: atoll.v1.SyncRequest.put_user:type_name -> atoll.v1.PutUser
+	0,  // 40: atoll.v1.Settings.consistency:type_name -> atoll.v1.Consistency
+	29, // 41: atoll.v1.Rings.settings:type_name -> atoll.v1.Settings
+	31, // 42: atoll.v1.Rings.regions:type_name -> atoll.v1.RegionRings
+	20, // 43: atoll.v1.RegionRings.layout:type_name -> atoll.v1.Layout
+	18, // 44: atoll.v1.RegionRings.wanted:type_name -> atoll.v1.Ring
+	14, // 45: atoll.v1.SyncAnswer.error:type_name -> atoll.v1.Error
+	40, // 46: atoll.v1.SyncAnswer.members:type_name -> atoll.v1.Members
+	38, // 47: atoll.v1.SyncAnswer.heard:type_name -> atoll.v1.Heard
+	44, // 48: atoll.v1.SyncAnswer.fetched:type_name -> atoll.v1.Fetched
+	47, // 49: atoll.v1.SyncAnswer.walked:type_name -> atoll.v1.Walked
+	51, // 50: atoll.v1.SyncAnswer.status:type_name -> atoll.v1.Status
+	42, // 51: atoll.v1.SyncAnswer.states:type_name -> atoll.v1.States
+	55, // 52: atoll.v1.SyncAnswer.scrub:type_name -> atoll.v1.ScrubState
+	30, // 53: atoll.v1.SyncAnswer.rings:type_name -> atoll.v1.Rings
+	34, // 54: atoll.v1.SyncAnswer.backup:type_name -> atoll.v1.BackupPage
+	23, // 55: atoll.v1.SyncAnswer.users:type_name -> atoll.v1.Users
+	35, // 56: atoll.v1.BackupPage.origin:type_name -> atoll.v1.BackupOrigin
+	36, // 57: atoll.v1.BackupPage.pairs:type_name -> atoll.v1.Pair
+	41, // 58: atoll.v1.Members.members:type_name -> atoll.v1.MemberView
+	17, // 59: atoll.v1.MemberView.member:type_name -> atoll.v1.Member
+	27, // 60: atoll.v1.States.shards:type_name -> atoll.v1.ShardState
+	46, // 61: atoll.v1.Walk.ranges:type_name -> atoll.v1.Range
+	48, // 62: atoll.v1.Walked.parts:type_name -> atoll.v1.Part
+	49, // 63: atoll.v1.Part.fields:type_name -> atoll.v1.Field
+	27, // 64: atoll.v1.Status.shards:type_name -> atoll.v1.ShardState
+	57, // 65: atoll.v1.Status.peers:type_name -> atoll.v1.PeerStatus
+	60, // 66: atoll.v1.Status.counters:type_name -> atoll.v1.Status.CountersEntry
+	55, // 67: atoll.v1.Status.scrub:type_name -> atoll.v1.ScrubState
+	56, // 68: atoll.v1.Status.damages:type_name -> atoll.v1.Damage
+	52, // 69: atoll.v1.Status.holdings:type_name -> atoll.v1.Holdings
+	30, // 70: atoll.v1.Status.rings:type_name -> atoll.v1.Rings
+	53, // 71: atoll.v1.Holdings.move:type_name -> atoll.v1.Move
+	18, // 72: atoll.v1.Move.ring:type_name -> atoll.v1.Ring
+	58, // 73: atoll.v1.PeerStatus.shards:type_name -> atoll.v1.ShardLag
+	74, // [74:74] is the sub-list for method output_type
+	74, // [74:74] is the sub-list for method input_type
+	74, // [74:74] is the sub-list for extension type_name
+	74, // [74:74] is the sub-list for extension extendee
+	0,  // [0:74] is the sub-list for field type_name
 }
 
 func init() { file_proto_atoll_proto_init() }
@@ -5157,7 +5217,7 @@ func file_proto_atoll_proto_init() {
 		(*Operation_Delete)(nil),
 		(*Operation_Scan)(nil),
 	}
-	file_proto_atoll_proto_msgTypes[24].OneofWrappers = []any{
+	file_proto_atoll_proto_msgTypes[25].OneofWrappers = []any{
 		(*SyncRequest_Members)(nil),
 		(*SyncRequest_Hear)(nil),
 		(*SyncRequest_Remove)(nil),
@@ -5175,8 +5235,8 @@ func file_proto_atoll_proto_init() {
 		(*SyncRequest_PutUser)(nil),
 		(*SyncRequest_RemoveUser)(nil),
 	}
-	file_proto_atoll_proto_msgTypes[25].OneofWrappers = []any{}
-	file_proto_atoll_proto_msgTypes[28].OneofWrappers = []any{
+	file_proto_atoll_proto_msgTypes[26].OneofWrappers = []any{}
+	file_proto_atoll_proto_msgTypes[29].OneofWrappers = []any{
 		(*SyncAnswer_Members)(nil),
 		(*SyncAnswer_Heard)(nil),
 		(*SyncAnswer_Fetched)(nil),
@@ -5194,7 +5254,7 @@ func file_proto_atoll_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_atoll_proto_rawDesc), len(file_proto_atoll_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   57,
+			NumMessages:   58,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

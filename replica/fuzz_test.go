@@ -256,7 +256,7 @@ func FuzzQuestion(f *testing.F) {
 		{What: &pb.SyncRequest_Status{Status: &pb.StatusQuery{Shards: true}}},
 		{What: &pb.SyncRequest_States{States: &pb.Empty{}}},
 		{What: &pb.SyncRequest_Users{Users: &pb.Empty{}}},
-		{What: &pb.SyncRequest_PutUser{PutUser: &pb.User{Name: "web", Role: pb.Role_WRITE, Prefixes: [][]byte{[]byte("a")}}}},
+		{What: &pb.SyncRequest_PutUser{PutUser: &pb.PutUser{User: &pb.User{Name: "web", Role: pb.Role_WRITE, Prefixes: [][]byte{[]byte("a")}}}}},
 		{What: &pb.SyncRequest_RemoveUser{RemoveUser: "web"}},
 		{What: &pb.SyncRequest_Enroll{Enroll: &pb.Member{Name: "eu-2", Region: "eu"}}},
 		{What: &pb.SyncRequest_Settings{Settings: &pb.Settings{Owners: 2}}},

@@ -72,9 +72,12 @@ type Replica struct {
 	arranger    arranger
 	namesakes   namesakes
 	users       atomic.Pointer[users]
-	refusals    quiet.Notes // by peer
-	backups     backups
-	laggards    laggards
+	// changingUsers is held while a record of a user is read and replaced.
+	changingUsers sync.Mutex
+	guests        guests
+	refusals      quiet.Notes // by peer
+	backups       backups
+	laggards      laggards
 
 	closing  sync.Once
 	stopping chan struct{} // closed first

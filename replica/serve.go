@@ -99,13 +99,19 @@ func (r *Replica) serveFallback(ctx context.Context, m transport.Message) ([]byt
 
 // answer serves a request that came over the network.
 func (r *Replica) answer(ctx context.Context, m transport.Message, do func(context.Context, int, *pb.Request) (*pb.Answer, error)) ([]byte, error) {
+	user := transport.UserToken(m.Subject)
+	leave, err := r.guests.enter(user)
+	if err != nil {
+		return marshal(&pb.Answer{Error: EncodeError(err), Member: r.options.Member}), nil
+	}
+	defer leave()
 	shard, request, err := r.admit(m)
 	var answer *pb.Answer
 	if err == nil {
 		// A write that was taken is answered, also when the member stops.
 		answer, err = do(context.WithoutCancel(ctx), shard, request)
 	} else if !errors.Is(err, ErrUnavailable) {
-		r.refuse(transport.UserToken(m.Subject), fmt.Errorf("a request: %w", err))
+		r.refuse(user, fmt.Errorf("a request: %w", err))
 	}
 	if err != nil {
 		answer = &pb.Answer{Error: EncodeError(err), Member: r.options.Member}
@@ -121,6 +127,9 @@ func (r *Replica) admit(m transport.Message) (shard int, request *pb.Request, er
 	}
 	u, err := r.user(m.Subject)
 	if err != nil {
+		return 0, nil, err
+	}
+	if err := checkParts(m.Data); err != nil {
 		return 0, nil, err
 	}
 	request = &pb.Request{}
@@ -208,6 +217,9 @@ func (r *Replica) answerMember(ctx context.Context, q *pb.SyncRequest) (*pb.Sync
 // serveQuestion answers who looks after the cluster, or just at it.
 func (r *Replica) serveQuestion(ctx context.Context, m transport.Message) ([]byte, error) {
 	u, err := r.user(m.Subject)
+	if n := len(m.Data); err == nil && !isAdmin(u) && n > maxQuestion {
+		err = fmt.Errorf("%w: a question of %d bytes; of who is no administrator it takes %d", crdt.ErrInvalid, n, maxQuestion)
+	}
 	var question pb.SyncRequest
 	if err == nil {
 		if err = proto.Unmarshal(m.Data, &question); err != nil {
@@ -244,7 +256,7 @@ func (r *Replica) answerUser(ctx context.Context, q *pb.SyncRequest) (*pb.SyncAn
 	case *pb.SyncRequest_Users:
 		return r.usersAfter(nil)
 	case *pb.SyncRequest_PutUser:
-		return r.usersAfter(r.PutUser(ctx, what.PutUser))
+		return r.usersAfter(r.PutUser(ctx, what.PutUser.GetUser(), what.PutUser.GetWas()))
 	case *pb.SyncRequest_RemoveUser:
 		return r.usersAfter(r.RemoveUser(ctx, what.RemoveUser))
 	case *pb.SyncRequest_Scrub:

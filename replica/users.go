@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/atolldb/atoll/antientropy"
 	"github.com/atolldb/atoll/crdt"
@@ -35,6 +38,8 @@ const (
 	maxUsers, maxUserKeys, maxPrefixes = 1024, 8, 32
 )
 
+var publicKeyPattern = regexp.MustCompile(`^U[A-Z2-7]{55}$`) // base32
+
 // users is the table of users, as of one state of the system shard.
 type users struct {
 	state *antientropy.State
@@ -60,6 +65,9 @@ func (r *Replica) readUsers() (map[string]*pb.User, error) {
 		found, err := r.entry(snap, userPrefix+name, &u)
 		if err != nil {
 			return nil, unavailable(err)
+		}
+		if _, known := pb.Role_name[int32(u.GetRole())]; !known {
+			u.Role = pb.Role_NONE // of a later version: what it may do is not known
 		}
 		if found && u.GetName() == name {
 			table[name] = &u
@@ -109,23 +117,32 @@ func (r *Replica) UserOf(key string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	owner := ""
 	for name, u := range table {
 		if slices.Contains(u.GetKeys(), key) {
-			return name, nil
+			if owner != "" {
+				return "", nil // given to two at the same time: to neither
+			}
+			owner = name
 		}
 	}
-	return "", nil
+	return owner, nil
 }
 
-// PutUser writes the record of a user into the table, in place of the one that
-// stands there.
-func (r *Replica) PutUser(ctx context.Context, u *pb.User) error {
+// PutUser writes the record of a user into the table, in place of one that is known
+// to stand there; nil is none. It fails with ErrBusy if another one does.
+func (r *Replica) PutUser(ctx context.Context, u, was *pb.User) error {
+	r.changingUsers.Lock()
+	defer r.changingUsers.Unlock()
 	table, err := r.readUsers()
 	if err != nil {
 		return err
 	}
 	if err := checkUser(u, table); err != nil {
 		return err
+	}
+	if now := table[u.GetName()]; (now == nil) != (was == nil) || now != nil && !proto.Equal(now, was) {
+		return fmt.Errorf("%w: the user %s was changed meanwhile", ErrBusy, u.GetName())
 	}
 	_, err = r.DoSystem(ctx, &pb.Request{Operations: []*pb.Operation{
 		{Key: []byte(usersKey), What: &pb.Operation_SetAdd{SetAdd: &pb.Elements{Elements: [][]byte{[]byte(u.GetName())}}}},
@@ -158,8 +175,8 @@ func checkUser(u *pb.User, table map[string]*pb.User) error {
 		}
 	}
 	for _, key := range u.GetKeys() {
-		if len(key) != 56 || key[0] != 'U' {
-			return wrong("%.64q is no public key of a user: these have 56 letters, and the first is U", key)
+		if !publicKeyPattern.MatchString(key) {
+			return wrong("%.64q is no public key of a user: these have 56 letters and digits, and the first is U", key)
 		}
 		for other, is := range table {
 			if other != name && slices.Contains(is.GetKeys(), key) {
@@ -172,6 +189,8 @@ func checkUser(u *pb.User, table map[string]*pb.User) error {
 
 // RemoveUser takes a user out of the table.
 func (r *Replica) RemoveUser(ctx context.Context, name string) error {
+	r.changingUsers.Lock()
+	defer r.changingUsers.Unlock()
 	table, err := r.readUsers()
 	if err != nil {
 		return err
@@ -209,6 +228,9 @@ func permit(u *pb.User, request *pb.Request) error {
 	if u == nil {
 		return nil
 	}
+	if u.GetRole() == pb.Role_NONE {
+		return fmt.Errorf("%w: the user %s has a role that this member does not know", ErrForbidden, u.GetName())
+	}
 	for _, op := range request.GetOperations() {
 		if writes, err := isWrite(op); err == nil && writes && u.GetRole() < pb.Role_WRITE {
 			return fmt.Errorf("%w: the user %s may read only", ErrForbidden, u.GetName())
@@ -230,11 +252,17 @@ func mayTouch(u *pb.User, key []byte) bool {
 		slices.ContainsFunc(u.GetPrefixes(), func(p []byte) bool { return bytes.HasPrefix(key, p) })
 }
 
+// isAdmin says whether a user may do everything that there is to do for users.
+func isAdmin(u *pb.User) bool { return u == nil || u.GetRole() == pb.Role_ADMIN }
+
 // permitQuestion says whether a user may have a question answered: everybody how
 // the cluster is, administrators all.
 func permitQuestion(u *pb.User, q *pb.SyncRequest) error {
-	if u == nil || u.GetRole() >= pb.Role_ADMIN {
+	switch {
+	case isAdmin(u):
 		return nil
+	case u.GetRole() == pb.Role_NONE:
+		return fmt.Errorf("%w: the user %s has a role that this member does not know", ErrForbidden, u.GetName())
 	}
 	switch what := q.GetWhat().(type) {
 	case *pb.SyncRequest_Status, *pb.SyncRequest_Members, *pb.SyncRequest_Rings:

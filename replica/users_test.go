@@ -16,12 +16,18 @@ import (
 )
 
 // publicKey returns a public key that differs for each n.
-func publicKey(n int) string { return fmt.Sprintf("U%055d", n) }
+func publicKey(n int) string {
+	return "U" + strings.NewReplacer("0", "A", "1", "B").Replace(fmt.Sprintf("%055b", n))
+}
 
 // put writes a user into the table.
 func (m *member) put(u *pb.User) {
 	m.cluster.t.Helper()
-	if err := m.PutUser(m.cluster.t.Context(), u); err != nil {
+	table, err := m.readUsers()
+	if err != nil {
+		m.cluster.t.Fatal(err)
+	}
+	if err := m.PutUser(m.cluster.t.Context(), u, table[u.GetName()]); err != nil {
 		m.cluster.t.Fatal(err)
 	}
 }
@@ -174,7 +180,7 @@ func TestUserRefused(t *testing.T) {
 		"an account's key":  {Name: "a", Role: pb.Role_READ, Keys: []string{"A" + publicKey(1)[1:]}},
 		"another's key":     {Name: "a", Role: pb.Role_READ, Keys: []string{publicKey(1)}},
 	} {
-		if err := m.PutUser(t.Context(), u); !errors.Is(err, crdt.ErrInvalid) {
+		if err := m.PutUser(t.Context(), u, nil); !errors.Is(err, crdt.ErrInvalid) {
 			t.Errorf("%s: %v; want ErrInvalid", name, err)
 		}
 	}

@@ -185,7 +185,7 @@ func TestExternalNATS(t *testing.T) {
 	if _, err := client.Connect(t.Context(), client.Options{Servers: []string{s.as("app", "eu")}}); !errors.Is(err, client.ErrForbidden) {
 		t.Errorf("a user who stands in no table: %v; want ErrForbidden", err)
 	}
-	if _, err := s.client("root", "eu").PutUser(t.Context(), client.User{Name: "app", Role: client.Writer}); err != nil {
+	if _, err := s.client("root", "eu").PutUser(t.Context(), client.User{Name: "app", Role: client.Writer}, nil); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "all members know the user", func() bool {

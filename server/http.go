@@ -24,8 +24,10 @@ const (
 	// maxHTTPHeader bounds the header of a request, and maxLevel the body of one
 	// that sets the level of the log, in bytes.
 	maxHTTPHeader, maxLevel = 16 << 10, 64
-	// httpPatience bounds how long a requester takes to send its request, and
-	// httpAnswer how long the answer takes, a profile of a minute included.
+	// maxHTTPConnections is how many connections are open at once; others wait.
+	maxHTTPConnections = 256
+	// httpPatience bounds how long a requester takes to send its request, or the
+	// next one, and httpAnswer how long the answer takes, a profile of a minute included.
 	httpPatience, httpAnswer = 5 * time.Second, 2 * time.Minute
 	// httpFarewell bounds how long what is under way may take when the member
 	// stops.
@@ -73,13 +75,13 @@ func openDoor(c Config, log *slog.Logger) (*door, error) {
 		listener: listener, level: c.LogLevel,
 		places: make(chan struct{}, maxHTTPRequests), ended: make(chan struct{}), log: log,
 	}
-	accepting, err := c.lockHTTP(d, listener)
+	accepting, err := c.lockHTTP(d, bound(listener, maxHTTPConnections))
 	if err != nil {
 		return nil, errors.Join(err, listener.Close())
 	}
 	d.server = http.Server{
 		Handler: d.handler(c.Pprof), MaxHeaderBytes: maxHTTPHeader,
-		ReadHeaderTimeout: httpPatience, ReadTimeout: httpPatience, WriteTimeout: httpAnswer, IdleTimeout: httpAnswer,
+		ReadHeaderTimeout: httpPatience, ReadTimeout: httpPatience, WriteTimeout: httpAnswer, IdleTimeout: httpPatience,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	go func() {
@@ -147,7 +149,6 @@ func (d *door) routes(profiles bool) http.Handler {
 	mux.HandleFunc("PUT /loglevel", d.setLevel)
 	if profiles {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
 		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)

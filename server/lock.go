@@ -16,6 +16,7 @@ import (
 	"github.com/atolldb/atoll/internal/keys"
 	pb "github.com/atolldb/atoll/proto"
 	"github.com/atolldb/atoll/replica"
+	"github.com/atolldb/atoll/transport"
 	"github.com/atolldb/atoll/transport/nats"
 )
 
@@ -78,7 +79,7 @@ func (c Config) checkLock() error {
 		if err := keys.Secret(c.Secret).Check(); err != nil {
 			return fmt.Errorf("%w: %w", ErrConfig, err)
 		}
-		if _, err := c.certificates().Members(); err != nil {
+		if err := c.certificates().Check(time.Now()); err != nil {
 			return fmt.Errorf("%w: the certificates cannot be used: %w", ErrConfig, err)
 		}
 		return nil
@@ -114,7 +115,7 @@ func (c Config) lock(engine *replica.Replica) (*nats.Lock, error) {
 		return nil, err
 	}
 	l := &nats.Lock{
-		Member: nats.Login{Key: member.Public(), Sign: member.Sign},
+		Member: member.Public(),
 		User: func(key string) (string, error) {
 			if key == root.Public() {
 				return replica.Root, nil
@@ -134,7 +135,7 @@ func (c Config) lock(engine *replica.Replica) (*nats.Lock, error) {
 
 // asMember returns how a member connects to another one as a client does.
 func (c Config) asMember(servers []string) (client.Options, error) {
-	o := client.Options{Servers: servers, Name: "joining"}
+	o := client.Options{Servers: servers, Name: "joining", User: transport.Trusted}
 	if !c.locked() {
 		return o, nil
 	}
@@ -217,6 +218,7 @@ func (d *door) guarded(h http.Handler) http.Handler {
 			d.log.Warn("a request by HTTP was refused", "of", host, "error", errNoToken, "repeated", repeated)
 		}
 		w.Header().Set("WWW-Authenticate", "Bearer")
+		w.Header().Set("Connection", "close")
 		say(w, http.StatusUnauthorized, errNoToken.Error())
 	})
 }

@@ -8,9 +8,11 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -105,7 +107,15 @@ func (v *vault) user(u client.User, members ...*server.Server) *keys.Key {
 		v.t.Fatal(err)
 	}
 	u.Keys = append(u.Keys, k.Public())
-	if _, err := members[0].Client().PutUser(v.t.Context(), u); err != nil {
+	users, err := members[0].Client().Users(v.t.Context())
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	var was *client.User
+	if i := slices.IndexFunc(users, func(o client.User) bool { return o.Name == u.Name }); i >= 0 {
+		was = &users[i]
+	}
+	if _, err := members[0].Client().PutUser(v.t.Context(), u, was); err != nil {
 		v.t.Fatal(err)
 	}
 	for _, m := range members {
@@ -315,6 +325,30 @@ func TestMalformedOfUsers(t *testing.T) {
 	}
 }
 
+// spy returns the end of a network of somebody who has all that a member has, and
+// is none of them.
+func (v *vault) spy(s *server.Server) *nats.Server {
+	v.t.Helper()
+	password, err := v.secret.Password("links")
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	files := keys.Files{CA: filepath.Join(v.dir, "ca.crt"), Cert: filepath.Join(v.dir, "member.crt"), Key: filepath.Join(v.dir, "member.key")}
+	lock := &nats.Lock{Password: password, Member: v.key(keys.Member).Public(), User: func(string) (string, error) { return "", nil }}
+	if lock.Clients, err = files.Clients(); err == nil {
+		lock.Members, err = files.Members()
+	}
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	spy, err := nats.Start(v.t.Context(), nats.Options{Region: "eu", Name: "spy", Routes: []string{s.Addresses().Cluster}, Lock: lock})
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	v.t.Cleanup(func() { _ = spy.Close() })
+	return spy
+}
+
 // TestReplay: what members have said once, said again by somebody who has become
 // one, does not bring back what was removed since.
 func TestReplay(t *testing.T) {
@@ -323,16 +357,7 @@ func TestReplay(t *testing.T) {
 	defer stop(t, eu1)
 	us1 := start(t, v.member("us", "us-1", eu1.Addresses().Client))
 	defer stop(t, us1)
-	member := v.key(keys.Member)
-	as, err := keys.Files{CA: filepath.Join(v.dir, "ca.crt"), Cert: filepath.Join(v.dir, "member.crt"), Key: filepath.Join(v.dir, "member.key")}.Members()
-	if err != nil {
-		t.Fatal(err)
-	}
-	spy, err := nats.Dial(t.Context(), []string{eu1.Addresses().Client}, nats.DialOptions{TLS: as, Login: &nats.Login{Key: member.Public(), Sign: member.Sign}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer spy.Close()
+	spy := v.spy(eu1)
 	heard := make(chan transport.Message, 1000)
 	if _, err := spy.Subscribe(transport.Delta(ring.Shard("s", 16)), func(m transport.Message) { heard <- m }); err != nil {
 		t.Fatal(err)
@@ -423,6 +448,36 @@ func TestLockedHTTP(t *testing.T) {
 			t.Error("it speaks HTTP without TLS")
 		}
 		_ = answer.Body.Close()
+	}
+}
+
+// TestHTTPConnections: whoever has no token is not kept on the line, and whoever
+// has many connections leaves the member able to serve others.
+func TestHTTPConnections(t *testing.T) {
+	v := newVault(t)
+	eu1 := start(t, withDoor(v.member("eu", "eu-1")))
+	defer stop(t, eu1)
+	conn, err := tls.Dial("tcp", eu1.HTTP(), &tls.Config{InsecureSkipVerify: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	if _, err := conn.Write([]byte("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	if said, err := io.ReadAll(conn); err != nil || !strings.HasPrefix(string(said), "HTTP/1.1 401") {
+		t.Errorf("%.40q, %v; want 401, and the end of the connection", said, err)
+	}
+	for range 300 { // more than are accepted
+		idle, err := net.Dial("tcp", eu1.HTTP())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer idle.Close()
+	}
+	if _, err := v.as(eu1, v.key(keys.Root)).Counter("k").Add(t.Context(), 1); err != nil {
+		t.Errorf("meanwhile: %v", err)
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -69,7 +70,7 @@ revoke the first.`,
 				Action: changeUser(func(c *cli.Context, u *client.User, known bool) error {
 					key := c.Args().Get(1)
 					if i := slices.Index(u.Keys, key); i >= 0 {
-						u.Keys = slices.Delete(u.Keys, i, i+1)
+						u.Keys = slices.Delete(slices.Clone(u.Keys), i, i+1)
 						return nil
 					}
 					return usagef("%q is no key of the user %s; see crdtctl user list", key, u.Name)
@@ -94,11 +95,11 @@ revoke the first.`,
 // changeUser returns a command that changes the user named first.
 func changeUser(change func(c *cli.Context, u *client.User, known bool) error) cli.ActionFunc {
 	return func(c *cli.Context) error {
-		return withUser(c, func(ctx context.Context, cl *client.Client, u client.User, known bool) error {
-			if err := change(c, &u, known); err != nil {
+		return withUser(c, func(ctx context.Context, cl *client.Client, u client.User, was *client.User) error {
+			if err := change(c, &u, was != nil); err != nil {
 				return err
 			}
-			users, err := cl.PutUser(ctx, u)
+			users, err := cl.PutUser(ctx, u, was)
 			if err != nil {
 				return err
 			}
@@ -107,18 +108,27 @@ func changeUser(change func(c *cli.Context, u *client.User, known bool) error) c
 	}
 }
 
-// withUser looks up the user named first.
-func withUser(c *cli.Context, do func(ctx context.Context, cl *client.Client, u client.User, known bool) error) error {
+// userTries bounds how often a change of a user is tried again, because another
+// one came before it.
+const userTries = 5
+
+// withUser looks up the user named first, and has it changed; was is nil if there
+// is none.
+func withUser(c *cli.Context, do func(ctx context.Context, cl *client.Client, u client.User, was *client.User) error) error {
 	return connected(c, func(ctx context.Context, cl *client.Client) error {
-		users, err := cl.Users(ctx)
-		if err != nil {
-			return err
+		for try := 1; ; try++ {
+			users, err := cl.Users(ctx)
+			if err != nil {
+				return err
+			}
+			u, was := client.User{Name: c.Args().First()}, (*client.User)(nil)
+			if i := slices.IndexFunc(users, func(o client.User) bool { return o.Name == u.Name }); i >= 0 {
+				u, was = users[i], &users[i]
+			}
+			if err = do(ctx, cl, u, was); !errors.Is(err, client.ErrBusy) || try == userTries {
+				return err
+			}
 		}
-		name := c.Args().First()
-		if i := slices.IndexFunc(users, func(u client.User) bool { return u.Name == name }); i >= 0 {
-			return do(ctx, cl, users[i], true)
-		}
-		return do(ctx, cl, client.User{Name: name}, false)
 	})
 }
 
@@ -131,18 +141,18 @@ func addKey(c *cli.Context) (err error) {
 		return err
 	}
 	made := false
-	err = withUser(c, func(ctx context.Context, cl *client.Client, u client.User, known bool) error {
-		if !known {
+	err = withUser(c, func(ctx context.Context, cl *client.Client, u client.User, was *client.User) error {
+		if was == nil {
 			return usagef("there is no user %q; make it first, with crdtctl user set", name)
 		}
-		if path != "-" {
+		if path != "-" && !made {
 			if err := k.Write(path); err != nil {
 				return usageError{err}
 			}
 			made = true
 		}
 		u.Keys = append(slices.Clone(u.Keys), k.Public())
-		users, err := cl.PutUser(ctx, u)
+		users, err := cl.PutUser(ctx, u, was)
 		switch {
 		case err != nil:
 			return err

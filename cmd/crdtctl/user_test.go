@@ -98,7 +98,8 @@ func TestLogIn(t *testing.T) {
 		want string
 	}{
 		"no key":         {reach, "does not know who logs in"},
-		"no TLS":         {[]string{reach[0], reach[1], "--key", root}, "not vouched for"},
+		"no authority":   {[]string{reach[0], reach[1], "--key", root}, "name its file, too"},
+		"no TLS":         {reach[:2], "not vouched for"},
 		"no such key":    {append([]string{"--key", filepath.Join(dir, "none")}, reach...), "no such file"},
 		"junk for a key": {append([]string{"--key", junk}, reach...), "not the key of a user"},
 		"a CA that is none": {

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"io/fs"
 	"net"
@@ -233,6 +234,30 @@ func certificateOf(t *testing.T, files keys.Files, host string) *tls.Certificate
 	}
 	pair.Certificate = [][]byte{der}
 	return &pair
+}
+
+// A member whose certificate others would not take is told so at its start.
+func TestCheck(t *testing.T) {
+	files, foreign := made(t, t.TempDir(), "127.0.0.1"), made(t, t.TempDir(), "127.0.0.1")
+	now := time.Now()
+	if err := files.Check(now); err != nil {
+		t.Error(err)
+	}
+	if err := files.Check(now.AddDate(0, 0, 2)); err == nil {
+		t.Error("a certificate that has expired passes")
+	}
+	other := files
+	other.CA = foreign.CA
+	if err := other.Check(now); err == nil {
+		t.Error("a certificate of another authority passes")
+	}
+	pair := certificateOf(t, files, "not-a-member")
+	if err := os.WriteFile(files.Cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Certificate[0]}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := files.Check(now); err == nil || !strings.Contains(err.Error(), keys.MemberName) {
+		t.Errorf("a certificate without the name of members: %v", err)
+	}
 }
 
 // A certificate that is replaced is shown from then on; one that is being

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"time"
 )
 
 // MemberName is the name in the certificate of every member, beside those of
@@ -63,6 +64,35 @@ func Client(ca string) (*tls.Config, error) {
 		return nil, err
 	}
 	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}, nil
+}
+
+// Check says what is wrong with the files of a member: others must take it for
+// one.
+func (f Files) Check(now time.Time) error {
+	if _, err := f.Members(); err != nil {
+		return err
+	}
+	own, err := f.pair()
+	if err != nil {
+		return err
+	}
+	pool, err := authorities(f.CA)
+	if err != nil {
+		return err
+	}
+	chain := x509.NewCertPool()
+	for _, der := range own.loaded.Certificate[1:] {
+		if c, err := x509.ParseCertificate(der); err == nil {
+			chain.AddCert(c)
+		}
+	}
+	for _, use := range []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth} {
+		o := x509.VerifyOptions{DNSName: MemberName, Roots: pool, Intermediates: chain, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{use}}
+		if _, err := own.loaded.Leaf.Verify(o); err != nil {
+			return fmt.Errorf("other members would not take %s for the certificate of one: %w", f.Cert, err)
+		}
+	}
+	return nil
 }
 
 func authorities(path string) (*x509.CertPool, error) {

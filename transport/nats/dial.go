@@ -27,7 +27,8 @@ type DialOptions struct {
 	// User is who asks, if there are users: answers come on subjects of its own.
 	User string
 	// Login, TLS and Credentials, a file as in AttachOptions, are how to log in,
-	// where that is asked for.
+	// where that is asked for. Login takes TLS: what it signs for one server, that
+	// one could show another.
 	Login       *Login
 	TLS         *tls.Config
 	Credentials string
@@ -43,6 +44,9 @@ func (o DialOptions) options() ([]natsgo.Option, error) {
 	var options []natsgo.Option
 	if o.User != "" {
 		options = append(options, natsgo.CustomInboxPrefix(inbox(o.User)))
+	}
+	if o.Login != nil && o.TLS == nil {
+		return nil, errors.New("nats: a login without TLS would be given to whoever answers")
 	}
 	if o.Login != nil {
 		options = append(options, o.Login.option())

@@ -30,9 +30,9 @@ type Lock struct {
 	Clients, Members *tls.Config
 	// Password is what members say to each other, besides.
 	Password string
-	// Member is the login of members where they come as clients: of this one at
-	// its own server, and of those who are about to join.
-	Member Login
+	// Member is the public key of members who come as clients, because they are
+	// about to join: they may ask, as users do.
+	Member string
 	// User returns the name of the user to whom a public key belongs, "" if there
 	// is none. It must be quick.
 	User func(key string) (string, error)
@@ -47,7 +47,7 @@ type Login struct {
 func (l Login) option() natsgo.Option { return natsgo.Nkey(l.Key, l.Sign) }
 
 func (l *Lock) validate() error {
-	if l.Clients == nil || l.Members == nil || l.Password == "" || l.Member.Sign == nil || l.User == nil {
+	if l.Clients == nil || l.Members == nil || l.Password == "" || l.Member == "" || l.User == nil {
 		return errors.New("nats: Lock: a field is not set")
 	}
 	return nil
@@ -56,8 +56,16 @@ func (l *Lock) validate() error {
 // apply has a server let in only those who prove who they are. What it returns
 // must be told the accounts before the server starts.
 func (l *Lock) apply(o *server.Options) (*guard, error) {
-	g := &guard{lock: l}
-	members, applications := server.NewAccount(stateAccount), server.NewAccount(applicationAccount)
+	own, err := newLogin()
+	if err != nil {
+		return nil, err
+	}
+	g := &guard{lock: l, own: own}
+	var limited server.Options // there is no other way to limit an account
+	if err := limited.ProcessConfigString(fmt.Sprintf("accounts {%s {limits {max_subscriptions: %d}}}", applicationAccount, maxUserSubscriptions)); err != nil {
+		return nil, err
+	}
+	members, applications := server.NewAccount(stateAccount), limited.Accounts[0]
 	for _, subject := range transport.OfUsers(transport.Any) {
 		if err := members.AddServiceExport(subject, []*server.Account{applications}); err != nil {
 			return nil, err
@@ -84,12 +92,28 @@ func (l *Lock) apply(o *server.Options) (*guard, error) {
 	return g, nil
 }
 
-// memberUser is the name of members on routes and gateways.
-const memberUser = "member"
+const (
+	// memberUser is the name of members on routes and gateways.
+	memberUser = "member"
+	// maxUserSubscriptions bounds those of a user's connection, of which each is
+	// known to every member. A client has one, for all answers.
+	maxUserSubscriptions = 16
+)
+
+// newLogin returns a login that nobody else has.
+func newLogin() (Login, error) {
+	pair, err := nkeys.CreateUser()
+	if err != nil {
+		return Login{}, err
+	}
+	key, err := pair.PublicKey()
+	return Login{key, pair.Sign}, err
+}
 
 // guard decides who is let in as a client.
 type guard struct {
 	lock                  *Lock
+	own                   Login // of the member whose server it is
 	members, applications *server.Account
 	names                 sync.Map // of users, by the keys with which they came
 }
@@ -109,15 +133,18 @@ func (g *guard) Check(c server.ClientAuthentication) bool {
 	if !signed(o.Nkey, o.Sig, c.GetNonce()) {
 		return false
 	}
-	if o.Nkey == g.lock.Member.Key {
+	if o.Nkey == g.own.Key {
 		c.RegisterUser(&server.User{Username: memberUser, Account: g.members})
 		return true
 	}
-	name, err := g.lock.User(o.Nkey)
-	if err != nil || name == "" {
+	name := g.user(o.Nkey)
+	if name == "" {
 		return false
 	}
-	g.names.Store(o.Nkey, name)
+	// A key that was another's a moment ago waits until that one is cut off.
+	if was, known := g.names.LoadOrStore(o.Nkey, name); known && was != name {
+		return false
+	}
 	c.RegisterUser(&server.User{
 		Username: name, Account: g.applications,
 		Permissions: &server.Permissions{
@@ -125,7 +152,21 @@ func (g *guard) Check(c server.ClientAuthentication) bool {
 			Subscribe: &server.SubjectPermission{Allow: []string{inbox(name) + ".>"}},
 		},
 	})
-	return true
+	// If it was revoked meanwhile, Recheck may have looked before this one was there.
+	return g.user(o.Nkey) == name
+}
+
+// user returns the name of the user to whom a public key belongs, "" if there is
+// none.
+func (g *guard) user(key string) string {
+	if key == g.lock.Member {
+		return transport.Trusted
+	}
+	name, err := g.lock.User(key)
+	if err != nil {
+		return ""
+	}
+	return name
 }
 
 // signed says whether the owner of a public key has signed a nonce.
@@ -151,20 +192,37 @@ func (s *Server) Recheck() (int, error) {
 	if s.guard == nil {
 		return 0, nil
 	}
-	cut := 0
+	var gone []*server.ConnInfo
 	for offset, total := 0, 1; offset < total; {
 		page, err := s.server.Connz(&server.ConnzOptions{Username: true, Offset: offset, Account: applicationAccount})
 		if err != nil {
-			return cut, fmt.Errorf("nats: clients: %w", err)
+			return 0, fmt.Errorf("nats: clients: %w", err)
 		}
 		for _, c := range page.Conns {
-			key := c.AuthorizedUser // that of an nkey
-			was, _ := s.guard.names.Load(key)
-			if now, err := s.guard.lock.User(key); err == nil && now != was && s.server.DisconnectClientByID(c.Cid) == nil {
-				cut++
+			if s.guard.isGone(c.AuthorizedUser) {
+				gone = append(gone, c)
 			}
 		}
 		offset, total = offset+max(1, len(page.Conns)), page.Total
 	}
+	// Only now: who is cut off is missing on the pages after.
+	cut := 0
+	for _, c := range gone {
+		if s.server.DisconnectClientByID(c.Cid) == nil {
+			cut++
+		}
+	}
+	s.guard.names.Range(func(key, _ any) bool {
+		if s.guard.isGone(key.(string)) {
+			s.guard.names.Delete(key)
+		}
+		return true
+	})
 	return cut, nil
+}
+
+// isGone says whether a key is no longer that of the user as whom it came.
+func (g *guard) isGone(key string) bool {
+	name, _ := g.names.Load(key)
+	return name != g.user(key)
 }

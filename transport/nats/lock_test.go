@@ -70,7 +70,7 @@ func (l *locked) lock(t *testing.T) *nats.Lock {
 	member := must(l.secret.Key(keys.Member))(t)
 	return &nats.Lock{
 		Clients: must(l.files.Clients())(t), Members: must(l.files.Members())(t),
-		Password: must(l.secret.Password("links"))(t), Member: nats.Login{member.Public(), member.Sign},
+		Password: must(l.secret.Password("links"))(t), Member: member.Public(),
 		User: func(key string) (string, error) {
 			l.mu.Lock()
 			defer l.mu.Unlock()
@@ -160,7 +160,7 @@ func TestKeptOut(t *testing.T) {
 			before := eu.Denied()
 			s := startLocked(t, in, o)
 			awaitDenied(t, eu, name+" "+what, before)
-			if s.Routes() != 0 || len(s.Gateways()) != 0 || len(eu.Gateways()) != 0 || eu.Routes() != 0 {
+			if len(eu.Gateways()) != 0 || eu.Routes() != 0 {
 				t.Errorf("a %s %s is let in", name, what)
 			}
 		}
@@ -170,7 +170,7 @@ func TestKeptOut(t *testing.T) {
 			s := must(nats.Start(t.Context(), o))(t)
 			defer s.Close()
 			awaitDenied(t, eu, name+" without a lock", before)
-			if s.Routes() != 0 || len(eu.Gateways()) != 0 || eu.Routes() != 0 {
+			if len(eu.Gateways()) != 0 || eu.Routes() != 0 {
 				t.Errorf("an open %s is let in", name)
 			}
 		})
@@ -297,4 +297,84 @@ func TestRecheck(t *testing.T) {
 		t.Error("who lost its key is still served")
 	}
 	awaitAnswer(t, app, transport.Requests("eu", 1, "app"))
+}
+
+// However many connections a key has, all are cut off; a key that has become
+// another's comes back as that one.
+func TestRecheckMany(t *testing.T) {
+	const many = 1100 // more than a page of what a server lists
+	l := newLocked(t, "web")
+	eu := startLocked(t, l, nats.Options{Region: "eu", Name: "eu-1"})
+	serve(t, eu, transport.AllRequests("eu"), transport.OwnersGroup, echo)
+	k := l.users["web"]
+	var closed sync.WaitGroup
+	for range many {
+		closed.Add(1)
+		conn, err := natsgo.Connect("tls://"+eu.Addresses().Client, natsgo.Nkey(k.Public(), k.Sign), natsgo.Secure(must(keys.Client(l.files.CA))(t)),
+			natsgo.NoReconnect(), natsgo.ClosedHandler(func(*natsgo.Conn) { closed.Done() }), natsgo.Timeout(20*time.Second))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+	}
+	l.owns(k, "app")
+	if _, err := l.dial(t, eu, k); !errors.Is(err, nats.ErrRefused) {
+		t.Errorf("a key that is still somebody else's here: %v", err)
+	}
+	if n, err := eu.Recheck(); n != many || err != nil {
+		t.Errorf("%d connections are cut, %v; want %d", n, err, many)
+	}
+	closed.Wait()
+	k.User = "app"
+	app := must(l.dial(t, eu, k))(t)
+	defer app.Close()
+	awaitAnswer(t, app, transport.Requests("eu", 1, "app"))
+}
+
+// A key is not used where nobody proves to be the server.
+func TestNoLoginWithoutTLS(t *testing.T) {
+	k := must(keys.New("web"))(t)
+	if _, err := nats.Dial(t.Context(), []string{"127.0.0.1:1"}, nats.DialOptions{Login: &nats.Login{Key: k.Public(), Sign: k.Sign}}); err == nil || !strings.Contains(err.Error(), "without TLS") {
+		t.Errorf("%v; want that it is refused", err)
+	}
+}
+
+// Who has the key of members, and no certificate, may ask as users do, and is no
+// member.
+func TestJoinerIsNoMember(t *testing.T) {
+	l := newLocked(t)
+	eu := startLocked(t, l, nats.Options{Region: "eu", Name: "eu-1"})
+	serve(t, eu, transport.Questions("eu-1", transport.Any), "", echo)
+	k := must(l.secret.Key(keys.Member))(t)
+	k.User = transport.Trusted
+	joiner := must(l.dial(t, eu, k))(t)
+	defer joiner.Close()
+	awaitAnswer(t, joiner, transport.Questions("eu-1", transport.Trusted))
+	for _, pattern := range []string{transport.AllDeltas, transport.Gossip} {
+		before := eu.Denied()
+		if _, err := joiner.Subscribe(pattern, func(transport.Message) { t.Error("it hears members") }); err != nil {
+			t.Fatal(err)
+		}
+		awaitDenied(t, eu, "listening to "+pattern, before)
+	}
+	before := eu.Denied()
+	if err := joiner.Publish(transport.Delta(1), []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	awaitDenied(t, eu, "publishing an event", before)
+}
+
+// Subscriptions of users are known to all members, so nobody has many.
+func TestFewSubscriptions(t *testing.T) {
+	l := newLocked(t, "web")
+	eu := startLocked(t, l, nats.Options{Region: "eu", Name: "eu-1"})
+	web := must(l.dial(t, eu, l.users["web"]))(t)
+	defer web.Close()
+	before := eu.Denied()
+	for i := range 100 {
+		if _, err := web.Subscribe("_INBOX.web."+strings.Repeat("x", 1+i), func(transport.Message) {}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	awaitDenied(t, eu, "the subscription after the last", before)
 }

@@ -31,11 +31,11 @@ func newServerLog(log *slog.Logger) *serverLog {
 
 // peerText is what a server says of a connection: whose it is, its number, and
 // what happened.
-var peerText = regexp.MustCompile(`(?s)^(.+):\d+ - [crgl]id:\d+ - (.*)$`)
+var peerText = regexp.MustCompile(`(?s)^(.+?):\d+ - [crgl]id:\d+ - (.*)$`)
 
 // denials are parts of what a server says of a peer that it does not let in, or
 // that does what it may not do. It tells so in no other way.
-var denials = []string{"authentication error", "Violation", "handshake error", "aximum payload", "parser ERROR", "ejecting", "Failing connection"}
+var denials = []string{"authentication error", "Violation", "handshake error", "aximum payload", "aximum subscriptions", "parser ERROR", "ejecting", "Failing connection"}
 
 // denial returns the host of a peer that was refused something, and what.
 func denial(text string) (host, what string, is bool) {
@@ -43,7 +43,7 @@ func denial(text string) (host, what string, is bool) {
 	if parts == nil || !slices.ContainsFunc(denials, func(d string) bool { return strings.Contains(parts[2], d) }) {
 		return "", "", false
 	}
-	return parts[1], parts[2], true
+	return parts[1], fmt.Sprintf("%.200q", parts[2]), true // a client's name is in it
 }
 
 // complain passes a warning on, unless it did so less than a minute ago: of a
@@ -52,7 +52,7 @@ func (l *serverLog) complain(format string, values []any) {
 	text, now := fmt.Sprintf(format, values...), l.now()
 	about := text
 	host, what, is := denial(text)
-	if is && strings.HasSuffix(what, "handshake error: EOF") { // somebody who only looked
+	if is && strings.HasSuffix(what, `handshake error: EOF"`) { // somebody who only looked
 		l.write(slog.LevelDebug, format, values)
 		return
 	}

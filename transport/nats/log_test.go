@@ -43,11 +43,12 @@ func TestDenialsOnceAMinute(t *testing.T) {
 		l.Errorf("10.0.0.8:%d - cid:%d - TLS handshake error: EOF", 50000+i, i)
 		l.Errorf("[::1]:%d - gid:%d - authentication error", 40000+i, i)
 		l.Errorf("10.0.0.9:%d - cid:%d - Slow Consumer", 40000, 1)
+		l.Errorf("10.0.0.9:%d - cid:%d - \"v1:go:10.7.7.%d:1 - cid:5 - x\" - Publish Violation - Subject \"y\"", 40000+i, i, i)
 	}
-	if n := l.denied.Load(); n != 300 {
-		t.Errorf("%d denials are counted, want 300", n)
+	if n := l.denied.Load(); n != 400 {
+		t.Errorf("%d denials are counted, want 400", n)
 	}
-	for text, want := range map[string]int{"comes from 10.0.0.9: authentication error": 1, "comes from [::1]": 1, "route handshake": 0, "10.0.0.8": 0, "Slow": 1} {
+	for text, want := range map[string]int{`comes from 10.0.0.9: \"authentication error`: 1, "comes from [::1]": 1, "route handshake": 0, "10.0.0.8": 0, "comes from 10.7.7": 0, "Slow": 1} {
 		if n := strings.Count(out.String(), text); n != want {
 			t.Errorf("%q is there %d times, want %d:\n%s", text, n, want, out.String())
 		}

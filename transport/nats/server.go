@@ -69,7 +69,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	}
 	own := []natsgo.Option{natsgo.InProcessServer(s.server), natsgo.ReconnectWait(localReconnectWait)}
 	if o.Lock != nil {
-		own = append(own, o.Lock.Member.option())
+		own = append(own, s.guard.own.option())
 	}
 	for _, uses := range []uses{{events: true}, {requests: true}} {
 		// The URL stays empty: with one, TLS of the client port would apply.
