@@ -158,7 +158,7 @@ func TestKeptOut(t *testing.T) {
 			in := &locked{files: l.files, secret: l.secret}
 			key(in)
 			before := eu.Denied()
-			s := startLocked(t, in, o)
+			startLocked(t, in, o)
 			awaitDenied(t, eu, name+" "+what, before)
 			if len(eu.Gateways()) != 0 || eu.Routes() != 0 {
 				t.Errorf("a %s %s is let in", name, what)
