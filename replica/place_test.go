@@ -290,6 +290,9 @@ func TestMembersGo(t *testing.T) {
 	c.members = slices.DeleteFunc(c.members, func(m *member) bool { return m == lost })
 	second := c.byName("eu-2")
 	eventually(t, "eu-3 has left", func() bool { return second.Remove(t.Context(), "eu-3") == nil })
+	for _, m := range c.members { // until then its quorums need eu-3
+		eventually(t, m.options.Member+" knows it", func() bool { return !m.listed()["eu-3"] })
+	}
 	write()
 	c.agreeOnAll()
 	check()
