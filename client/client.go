@@ -45,6 +45,9 @@ var (
 	// ErrForbidden says that the cluster does not let this user in, or not do this.
 	// Nothing was changed.
 	ErrForbidden = errors.New("forbidden")
+	// ErrProtocol says that the member does not speak the protocol of this client:
+	// one of the two is too old. Nothing was changed.
+	ErrProtocol = errors.New("protocol not spoken")
 	// ErrOutcomeUnknown says that a write got no answer before the context ended
 	// or the connection was lost. It is not known whether it was done.
 	ErrOutcomeUnknown = errors.New("outcome unknown")
@@ -272,6 +275,7 @@ func (c *Client) inShard(ctx context.Context, shard int, id []byte, ops ...*pb.O
 	}
 	request := &pb.Request{
 		Operations: ops, Operation: id, After: c.session.after(shard), Consistency: c.level, PatienceMs: patience(ctx),
+		Protocol: pb.Protocol,
 	}
 	call := callOf(ctx, "", onlyReads(request))
 	answer, err := c.ask.Do(ctx, shard, request)
@@ -299,6 +303,7 @@ func (c *Client) question(ctx context.Context, member string, reads bool, questi
 	ctx, cancel := c.bound(ctx)
 	defer cancel()
 	call := callOf(ctx, member, reads)
+	question.Protocol = pb.Protocol
 	answer, err := c.ask.Ask(ctx, member, question)
 	if err != nil {
 		return nil, call.meaning(err)
@@ -329,7 +334,7 @@ func (c call) refusal(ctx context.Context, e *pb.Error) error {
 		pb.Error_INVALID: ErrInvalid, pb.Error_WRONG_SHARD: ErrInvalid, pb.Error_OVERFLOW: ErrOverflow,
 		pb.Error_BUSY: ErrBusy, pb.Error_UNAVAILABLE: ErrUnavailable, pb.Error_BEHIND: ErrBehind, pb.Error_NOT_ENOUGH: ErrNotEnough,
 		pb.Error_NO_SPACE: ErrNoSpace, pb.Error_NOT_OWNER: ErrUnreachable, pb.Error_NOT_REMEMBERED: ErrNotRemembered,
-		pb.Error_FORBIDDEN: ErrForbidden,
+		pb.Error_FORBIDDEN: ErrForbidden, pb.Error_PROTOCOL: ErrProtocol,
 	}[e.GetCode()]
 	switch {
 	case kind != nil:

@@ -183,7 +183,7 @@ func (r *remote) Ask(ctx context.Context, member string, question *pb.SyncReques
 // info asks any member of the nearest region, and remembers the regions.
 func (r *remote) info(ctx context.Context) (*pb.ClusterInfo, error) {
 	var info pb.ClusterInfo
-	if err := r.look(ctx, at(transport.Info(r.user)), &pb.Request{}, &info); err != nil {
+	if err := r.look(ctx, at(transport.Info(r.user)), &pb.Request{Protocol: pb.Protocol}, &info); err != nil {
 		return nil, err
 	}
 	if e := info.GetError(); e != nil {

@@ -20,9 +20,11 @@ type script struct {
 	transport.Transport
 	answers []func(ctx context.Context) ([]byte, error)
 	asked   int
+	last    []byte // question
 }
 
-func (s *script) Request(ctx context.Context, _ string, _ []byte) ([]byte, error) {
+func (s *script) Request(ctx context.Context, _ string, question []byte) ([]byte, error) {
+	s.last = question
 	answer := s.answers[min(s.asked, len(s.answers)-1)]
 	s.asked++
 	return answer(ctx)
@@ -174,6 +176,7 @@ func TestAnswers(t *testing.T) {
 		"busy":            {refuses(pb.Error_BUSY), ErrBusy},
 		"full":            {refuses(pb.Error_NO_SPACE), ErrNoSpace},
 		"unavailable":     {refuses(pb.Error_UNAVAILABLE), ErrUnavailable},
+		"protocol":        {refuses(pb.Error_PROTOCOL), ErrProtocol},
 		"unknown":         {refuses(pb.Error_UNKNOWN), ErrUnreachable},
 		"a code to come":  {refuses(99), ErrUnreachable},
 		"nothing":         {says(&pb.Answer{}), ErrUnavailable},
@@ -200,6 +203,31 @@ func TestAnswers(t *testing.T) {
 		s := &script{answers: []func(context.Context) ([]byte, error){says(info)}}
 		if _, err := (&remote{transport: s, user: transport.Trusted}).info(t.Context()); !errors.Is(err, ErrUnavailable) {
 			t.Errorf("info of %s: %v", name, err)
+		}
+	}
+}
+
+// Whatever is asked says which protocol it is of.
+func TestQuestionsCarryTheProtocol(t *testing.T) {
+	var request pb.Request
+	var question pb.SyncRequest
+	for name, test := range map[string]struct {
+		ask  func(c *Client) error
+		sent interface {
+			proto.Message
+			GetProtocol() uint32
+		}
+	}{
+		"a request":  {func(c *Client) error { return c.Register("k").Set(t.Context(), nil) }, &request},
+		"info":       {func(c *Client) error { _, err := c.ask.(*remote).info(t.Context()); return err }, &request},
+		"a question": {func(c *Client) error { _, err := c.Status(t.Context(), "eu", false); return err }, &question},
+	} {
+		s := &script{answers: []func(context.Context) ([]byte, error){fails(transport.ErrTooLarge)}}
+		if err := test.ask(s.client(time.Second)); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+		if err := proto.Unmarshal(s.last, test.sent); err != nil || test.sent.GetProtocol() != pb.Protocol {
+			t.Errorf("%s is of protocol %d, %v", name, test.sent.GetProtocol(), err)
 		}
 	}
 }

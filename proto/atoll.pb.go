@@ -153,6 +153,7 @@ const (
 	Error_NOT_OWNER      Error_Code = 9  // the member does not serve the shard (any more); nothing was done
 	Error_NOT_REMEMBERED Error_Code = 10 // whether the operation was done before cannot be known; nothing was done now
 	Error_FORBIDDEN      Error_Code = 11 // the user may not do this; nothing was done
+	Error_PROTOCOL       Error_Code = 12 // the message is of a protocol that the member does not speak; nothing was done
 )
 
 // Enum value maps for Error_Code.
@@ -170,6 +171,7 @@ var (
 		9:  "NOT_OWNER",
 		10: "NOT_REMEMBERED",
 		11: "FORBIDDEN",
+		12: "PROTOCOL",
 	}
 	Error_Code_value = map[string]int32{
 		"UNKNOWN":        0,
@@ -184,6 +186,7 @@ var (
 		"NOT_OWNER":      9,
 		"NOT_REMEMBERED": 10,
 		"FORBIDDEN":      11,
+		"PROTOCOL":       12,
 	}
 )
 
@@ -226,6 +229,7 @@ type Request struct {
 	// may hold: sent again under its id, to whatever owner, it counts once. Six bytes
 	// of when it was made, in unix milliseconds, big-endian, and ten random ones.
 	Operation     []byte `protobuf:"bytes,5,opt,name=operation,proto3" json:"operation,omitempty"`
+	Protocol      uint32 `protobuf:"varint,6,opt,name=protocol,proto3" json:"protocol,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -293,6 +297,13 @@ func (x *Request) GetOperation() []byte {
 		return x.Operation
 	}
 	return nil
+}
+
+func (x *Request) GetProtocol() uint32 {
+	if x != nil {
+		return x.Protocol
+	}
+	return 0
 }
 
 type Operation struct {
@@ -1287,7 +1298,8 @@ type Member struct {
 	Client        string `protobuf:"bytes,6,opt,name=client,proto3" json:"client,omitempty"`
 	Route         string `protobuf:"bytes,7,opt,name=route,proto3" json:"route,omitempty"`
 	Gateway       string `protobuf:"bytes,8,opt,name=gateway,proto3" json:"gateway,omitempty"`
-	Leaving       bool   `protobuf:"varint,9,opt,name=leaving,proto3" json:"leaving,omitempty"` // it is to own nothing any more
+	Leaving       bool   `protobuf:"varint,9,opt,name=leaving,proto3" json:"leaving,omitempty"`    // it is to own nothing any more
+	Protocol      uint32 `protobuf:"varint,10,opt,name=protocol,proto3" json:"protocol,omitempty"` // that it speaks
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1383,6 +1395,13 @@ func (x *Member) GetLeaving() bool {
 		return x.Leaving
 	}
 	return false
+}
+
+func (x *Member) GetProtocol() uint32 {
+	if x != nil {
+		return x.Protocol
+	}
+	return 0
 }
 
 // Ring is what ownership in a region follows from.
@@ -1779,6 +1798,7 @@ type Delta struct {
 	Member        string                 `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
 	Event         []byte                 `protobuf:"bytes,2,opt,name=event,proto3" json:"event,omitempty"`
 	Cluster       uint64                 `protobuf:"fixed64,3,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	Protocol      uint32                 `protobuf:"varint,4,opt,name=protocol,proto3" json:"protocol,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1834,6 +1854,13 @@ func (x *Delta) GetCluster() uint64 {
 	return 0
 }
 
+func (x *Delta) GetProtocol() uint32 {
+	if x != nil {
+		return x.Protocol
+	}
+	return 0
+}
+
 // Gossip is broadcast every second with the shards that changed since the one
 // before.
 type Gossip struct {
@@ -1850,6 +1877,7 @@ type Gossip struct {
 	// What cluster stands for, but for the secret: for those who do not listen.
 	ClusterName   string `protobuf:"bytes,8,opt,name=cluster_name,json=clusterName,proto3" json:"cluster_name,omitempty"`
 	ClusterShards uint32 `protobuf:"varint,9,opt,name=cluster_shards,json=clusterShards,proto3" json:"cluster_shards,omitempty"`
+	Protocol      uint32 `protobuf:"varint,10,opt,name=protocol,proto3" json:"protocol,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1943,6 +1971,13 @@ func (x *Gossip) GetClusterName() string {
 func (x *Gossip) GetClusterShards() uint32 {
 	if x != nil {
 		return x.ClusterShards
+	}
+	return 0
+}
+
+func (x *Gossip) GetProtocol() uint32 {
+	if x != nil {
+		return x.Protocol
 	}
 	return 0
 }
@@ -2055,6 +2090,7 @@ type SyncRequest struct {
 	//	*SyncRequest_RemoveUser
 	What          isSyncRequest_What `protobuf_oneof:"what"`
 	Cluster       uint64             `protobuf:"fixed64,9,opt,name=cluster,proto3" json:"cluster,omitempty"` // among members
+	Protocol      uint32             `protobuf:"varint,15,opt,name=protocol,proto3" json:"protocol,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2243,6 +2279,13 @@ func (x *SyncRequest) GetRemoveUser() string {
 func (x *SyncRequest) GetCluster() uint64 {
 	if x != nil {
 		return x.Cluster
+	}
+	return 0
+}
+
+func (x *SyncRequest) GetProtocol() uint32 {
+	if x != nil {
+		return x.Protocol
 	}
 	return 0
 }
@@ -3235,6 +3278,7 @@ type Heartbeat struct {
 	Suspects      []string               `protobuf:"bytes,3,rep,name=suspects,proto3" json:"suspects,omitempty"`        // members that it suspects, or holds to be down
 	Leaving       bool                   `protobuf:"varint,4,opt,name=leaving,proto3" json:"leaving,omitempty"`
 	Cluster       uint64                 `protobuf:"fixed64,5,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	Protocol      uint32                 `protobuf:"varint,6,opt,name=protocol,proto3" json:"protocol,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3300,6 +3344,13 @@ func (x *Heartbeat) GetLeaving() bool {
 func (x *Heartbeat) GetCluster() uint64 {
 	if x != nil {
 		return x.Cluster
+	}
+	return 0
+}
+
+func (x *Heartbeat) GetProtocol() uint32 {
+	if x != nil {
+		return x.Protocol
 	}
 	return 0
 }
@@ -4659,7 +4710,7 @@ var File_proto_atoll_proto protoreflect.FileDescriptor
 
 const file_proto_atoll_proto_rawDesc = "" +
 	"\n" +
-	"\x11proto/atoll.proto\x12\batoll.v1\"\xe1\x01\n" +
+	"\x11proto/atoll.proto\x12\batoll.v1\"\xfd\x01\n" +
 	"\aRequest\x123\n" +
 	"\n" +
 	"operations\x18\x01 \x03(\v2\x13.atoll.v1.OperationR\n" +
@@ -4668,7 +4719,8 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\vconsistency\x18\x03 \x01(\x0e2\x15.atoll.v1.ConsistencyH\x00R\vconsistency\x88\x01\x01\x12\x1f\n" +
 	"\vpatience_ms\x18\x04 \x01(\rR\n" +
 	"patienceMs\x12\x1c\n" +
-	"\toperation\x18\x05 \x01(\fR\toperationB\x0e\n" +
+	"\toperation\x18\x05 \x01(\fR\toperation\x12\x1a\n" +
+	"\bprotocol\x18\x06 \x01(\rR\bprotocolB\x0e\n" +
 	"\f_consistency\"\xc1\x04\n" +
 	"\tOperation\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12!\n" +
@@ -4723,10 +4775,10 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\x05error\x18\x01 \x01(\v2\x0f.atoll.v1.ErrorR\x05error\x12*\n" +
 	"\aresults\x18\x02 \x03(\v2\x10.atoll.v1.ResultR\aresults\x12\x16\n" +
 	"\x06vector\x18\x03 \x01(\fR\x06vector\x12\x16\n" +
-	"\x06member\x18\x04 \x01(\tR\x06member\"\xfe\x01\n" +
+	"\x06member\x18\x04 \x01(\tR\x06member\"\x8c\x02\n" +
 	"\x05Error\x12(\n" +
 	"\x04code\x18\x01 \x01(\x0e2\x14.atoll.v1.Error.CodeR\x04code\x12\x12\n" +
-	"\x04text\x18\x02 \x01(\tR\x04text\"\xb6\x01\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\"\xc4\x01\n" +
 	"\x04Code\x12\v\n" +
 	"\aUNKNOWN\x10\x00\x12\v\n" +
 	"\aINVALID\x10\x01\x12\f\n" +
@@ -4742,7 +4794,8 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\tNOT_OWNER\x10\t\x12\x12\n" +
 	"\x0eNOT_REMEMBERED\x10\n" +
 	"\x12\r\n" +
-	"\tFORBIDDEN\x10\v\"\x83\x02\n" +
+	"\tFORBIDDEN\x10\v\x12\f\n" +
+	"\bPROTOCOL\x10\f\"\x83\x02\n" +
 	"\vClusterInfo\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x16\n" +
 	"\x06shards\x18\x02 \x01(\rR\x06shards\x12\x16\n" +
@@ -4757,7 +4810,7 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\avectors\x18\x02 \x03(\v2\x1c.atoll.v1.Token.VectorsEntryR\avectors\x1a:\n" +
 	"\fVectorsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\rR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\"\xdc\x01\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\"\xf8\x01\n" +
 	"\x06Member\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06region\x18\x02 \x01(\tR\x06region\x12\x12\n" +
@@ -4767,7 +4820,9 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\x06client\x18\x06 \x01(\tR\x06client\x12\x14\n" +
 	"\x05route\x18\a \x01(\tR\x05route\x12\x18\n" +
 	"\agateway\x18\b \x01(\tR\agateway\x12\x18\n" +
-	"\aleaving\x18\t \x01(\bR\aleaving\"D\n" +
+	"\aleaving\x18\t \x01(\bR\aleaving\x12\x1a\n" +
+	"\bprotocol\x18\n" +
+	" \x01(\rR\bprotocol\"D\n" +
 	"\x04Ring\x12\x16\n" +
 	"\x06owners\x18\x01 \x01(\rR\x06owners\x12$\n" +
 	"\x05seats\x18\x02 \x03(\v2\x0e.atoll.v1.SeatR\x05seats\"F\n" +
@@ -4790,11 +4845,12 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\x05users\x18\x01 \x03(\v2\x0e.atoll.v1.UserR\x05users\"O\n" +
 	"\aPutUser\x12\"\n" +
 	"\x04user\x18\x01 \x01(\v2\x0e.atoll.v1.UserR\x04user\x12 \n" +
-	"\x03was\x18\x02 \x01(\v2\x0e.atoll.v1.UserR\x03was\"O\n" +
+	"\x03was\x18\x02 \x01(\v2\x0e.atoll.v1.UserR\x03was\"k\n" +
 	"\x05Delta\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\tR\x06member\x12\x14\n" +
 	"\x05event\x18\x02 \x01(\fR\x05event\x12\x18\n" +
-	"\acluster\x18\x03 \x01(\x06R\acluster\"\x92\x02\n" +
+	"\acluster\x18\x03 \x01(\x06R\acluster\x12\x1a\n" +
+	"\bprotocol\x18\x04 \x01(\rR\bprotocol\"\xae\x02\n" +
 	"\x06Gossip\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\tR\x06member\x12\x16\n" +
 	"\x06region\x18\x02 \x01(\tR\x06region\x12 \n" +
@@ -4804,7 +4860,9 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\x03sum\x18\x06 \x01(\x06R\x03sum\x12\x12\n" +
 	"\x04last\x18\a \x01(\bR\x04last\x12!\n" +
 	"\fcluster_name\x18\b \x01(\tR\vclusterName\x12%\n" +
-	"\x0ecluster_shards\x18\t \x01(\rR\rclusterShards\"\x92\x01\n" +
+	"\x0ecluster_shards\x18\t \x01(\rR\rclusterShards\x12\x1a\n" +
+	"\bprotocol\x18\n" +
+	" \x01(\rR\bprotocol\"\x92\x01\n" +
 	"\n" +
 	"ShardState\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x16\n" +
@@ -4812,7 +4870,7 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\x04root\x18\x03 \x01(\fR\x04root\x12\x14\n" +
 	"\x05whole\x18\x04 \x01(\bR\x05whole\x12\x16\n" +
 	"\x06absent\x18\x05 \x01(\bR\x06absent\x12\x14\n" +
-	"\x05owned\x18\x06 \x01(\bR\x05owned\"\xcf\x05\n" +
+	"\x05owned\x18\x06 \x01(\bR\x05owned\"\xeb\x05\n" +
 	"\vSyncRequest\x12+\n" +
 	"\amembers\x18\x06 \x01(\v2\x0f.atoll.v1.EmptyH\x00R\amembers\x12$\n" +
 	"\x04hear\x18\a \x01(\v2\x0e.atoll.v1.HearH\x00R\x04hear\x12\x18\n" +
@@ -4832,7 +4890,8 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\bput_user\x18\x1f \x01(\v2\x11.atoll.v1.PutUserH\x00R\aputUser\x12!\n" +
 	"\vremove_user\x18  \x01(\tH\x00R\n" +
 	"removeUser\x12\x18\n" +
-	"\acluster\x18\t \x01(\x06R\aclusterB\x06\n" +
+	"\acluster\x18\t \x01(\x06R\acluster\x12\x1a\n" +
+	"\bprotocol\x18\x0f \x01(\rR\bprotocolB\x06\n" +
 	"\x04what\"p\n" +
 	"\bSettings\x12\x16\n" +
 	"\x06owners\x18\x01 \x01(\rR\x06owners\x12<\n" +
@@ -4902,13 +4961,14 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\x03all\x18\x02 \x01(\fR\x03all\x12\x14\n" +
 	"\x05table\x18\x03 \x01(\fR\x05table\x12\x18\n" +
 	"\ajoining\x18\x04 \x01(\bR\ajoining\x12\x16\n" +
-	"\x06ranges\x18\x05 \x01(\fR\x06ranges\"\x95\x01\n" +
+	"\x06ranges\x18\x05 \x01(\fR\x06ranges\"\xb1\x01\n" +
 	"\tHeartbeat\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\tR\x06member\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x1a\n" +
 	"\bsuspects\x18\x03 \x03(\tR\bsuspects\x12\x18\n" +
 	"\aleaving\x18\x04 \x01(\bR\aleaving\x12\x18\n" +
-	"\acluster\x18\x05 \x01(\x06R\acluster\"9\n" +
+	"\acluster\x18\x05 \x01(\x06R\acluster\x12\x1a\n" +
+	"\bprotocol\x18\x06 \x01(\rR\bprotocol\"9\n" +
 	"\aMembers\x12.\n" +
 	"\amembers\x18\x01 \x03(\v2\x14.atoll.v1.MemberViewR\amembers\"\xb9\x01\n" +
 	"\n" +

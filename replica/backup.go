@@ -98,7 +98,7 @@ func (r *Replica) beginBackup() (*pb.BackupPage, error) {
 	b.idle = time.AfterFunc(backupIdle, func() { b.end(session) })
 	return &pb.BackupPage{Origin: &pb.BackupOrigin{
 		Session: session, Cluster: found.Cluster, Shards: uint32(found.Shards), Member: found.Member, Region: found.Region,
-		Version: r.options.Version, Format: formatVersion, Identity: identity,
+		Version: r.options.Version, Format: Format, Identity: identity,
 	}}, nil
 }
 

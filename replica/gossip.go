@@ -135,7 +135,7 @@ func (r *Replica) gossip() {
 func (r *Replica) announce(seen []*antientropy.State, said *ledger) {
 	n := r.network.Load()
 	message := &pb.Gossip{
-		Member: r.options.Member, Region: r.options.Region, Incarnation: r.incarnation, Cluster: r.cluster,
+		Member: r.options.Member, Region: r.options.Region, Incarnation: r.incarnation, Cluster: r.cluster, Protocol: pb.Protocol,
 		ClusterName: r.options.Cluster, ClusterShards: uint32(r.options.Shards),
 	}
 	bytes := 0
@@ -218,6 +218,10 @@ func (r *Replica) receiveGossip(m transport.Message) {
 	}
 	if r.isForeign(g.GetCluster()) {
 		r.meetStranger(&g)
+		return
+	}
+	if err := checkProtocol(g.GetProtocol()); err != nil {
+		r.refuse(g.GetMember(), fmt.Errorf("gossip: %w", err))
 		return
 	}
 	if g.GetMember() == r.options.Member {

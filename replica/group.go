@@ -271,7 +271,7 @@ func (g *group) failed(c *change) {
 // unavailable turns an error of the disk into ErrUnavailable, and leaves those
 // that the caller has caused, or that say that nothing was done, as they are.
 func unavailable(err error) error {
-	caused := slices.ContainsFunc([]error{crdt.ErrInvalid, crdt.ErrOverflow, ErrBusy, ErrWrongShard, ErrNotOwner, ErrPresent, ErrBehind, ErrNotEnough, ErrNotRemembered, ErrForbidden, store.ErrNoSpace}, func(is error) bool {
+	caused := slices.ContainsFunc([]error{crdt.ErrInvalid, crdt.ErrOverflow, ErrBusy, ErrWrongShard, ErrNotOwner, ErrPresent, ErrBehind, ErrNotEnough, ErrNotRemembered, ErrForbidden, ErrProtocol, store.ErrNoSpace}, func(is error) bool {
 		return errors.Is(err, is)
 	})
 	if err == nil || caused && !errors.Is(err, store.ErrCorrupt) {

@@ -168,7 +168,7 @@ func (r *Replica) sendHeartbeat(suspects []string, leaving bool) {
 		return
 	}
 	message := marshal(&pb.Heartbeat{
-		Member: r.options.Member, Incarnation: r.identity.Starts, Suspects: suspects, Leaving: leaving, Cluster: r.cluster,
+		Member: r.options.Member, Incarnation: r.identity.Starts, Suspects: suspects, Leaving: leaving, Cluster: r.cluster, Protocol: pb.Protocol,
 	})
 	if err := n.transport.Publish(transport.Heartbeat, message); err != nil {
 		r.counters.unsent.Add(1)
@@ -189,7 +189,14 @@ func (r *Replica) receiveHeartbeat(m transport.Message) {
 		r.refuse(m.Subject, fmt.Errorf("a heartbeat: %w", err))
 		return
 	}
-	if r.isForeign(h.GetCluster()) || !r.isKnown(h.GetMember()) {
+	if r.isForeign(h.GetCluster()) {
+		return
+	}
+	if err := checkProtocol(h.GetProtocol()); err != nil {
+		r.refuse(h.GetMember(), fmt.Errorf("a heartbeat: %w", err))
+		return
+	}
+	if !r.isKnown(h.GetMember()) {
 		return
 	}
 	r.tellChanges(r.observer.hear(membership.Heartbeat{

@@ -9,8 +9,12 @@ import (
 	"github.com/atolldb/atoll/internal/store"
 )
 
-// formatVersion is the version of the layout on disk.
-const formatVersion = 3
+// Format is the version of the layout on disk, and OldestFormat the oldest that is
+// brought to it.
+const (
+	Format       = 3
+	OldestFormat = 2
+)
 
 // ErrForeign says that the data on disk belongs to another cluster or member,
 // or was written with other settings that cannot change.
@@ -70,7 +74,7 @@ func (r *Replica) claim() (found, mine identity, err error) {
 	o := r.options
 	r.cluster = r.hasher.Entry(fmt.Sprintf("cluster %s %d", o.Cluster, o.Shards), nil).Low
 	mine = identity{
-		Format: formatVersion, Cluster: o.Cluster, Member: o.Member, Region: o.Region, Shards: o.Shards,
+		Format: Format, Cluster: o.Cluster, Member: o.Member, Region: o.Region, Shards: o.Shards,
 		Digest: r.hasher.Entry("identity", nil).String(), Volatile: o.Volatile, Scrubbed: o.Now().UnixMilli(), Starts: uint64(max(1, o.Now().UnixMilli())),
 	}
 	if mine.Place, err = o.Place(false); err != nil {
@@ -142,10 +146,10 @@ func (found identity) accept(mine identity) error {
 	switch {
 	case found.Format == unfinished:
 		return fmt.Errorf("%w: a restore into it was not finished; empty it and restore again", ErrForeign)
-	case found.Format > formatVersion:
-		return fmt.Errorf("%w: it was written by a newer Atoll, format %d; this one reads %d and %d: start the newer one, or use an empty directory", ErrForeign, found.Format, oldFormat, formatVersion)
-	case found.Format < oldFormat && found.Format != upgrading:
-		return fmt.Errorf("%w: format %d is too old; this Atoll reads %d and %d: use an empty directory, which takes over what other members have", ErrForeign, found.Format, oldFormat, formatVersion)
+	case found.Format > Format:
+		return fmt.Errorf("%w: it was written by a newer Atoll, format %d; this one reads %d and %d: start the newer one, or use an empty directory", ErrForeign, found.Format, OldestFormat, Format)
+	case found.Format < OldestFormat && found.Format != upgrading:
+		return fmt.Errorf("%w: format %d is too old; this Atoll reads %d and %d: use an empty directory, which takes over what other members have", ErrForeign, found.Format, OldestFormat, Format)
 	case found.Cluster != mine.Cluster:
 		return differ("the cluster", found.Cluster, mine.Cluster)
 	case found.Member != mine.Member:

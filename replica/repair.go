@@ -31,7 +31,11 @@ func (r *Replica) receiveDelta(m transport.Message) {
 	if r.isForeign(delta.GetCluster()) || delta.GetMember() == r.options.Member {
 		return
 	}
-	d, err := decodeDelivered(shard, r.options.Shards, delta.GetEvent())
+	err = checkProtocol(delta.GetProtocol())
+	var d delivered
+	if err == nil {
+		d, err = decodeDelivered(shard, r.options.Shards, delta.GetEvent())
+	}
 	if err != nil {
 		r.refuse(delta.GetMember(), fmt.Errorf("an event: %w", err))
 		return
@@ -121,7 +125,7 @@ func (r *Replica) ask(ctx context.Context, member string, q *pb.SyncRequest) (*p
 	n := r.network.Load()
 	ctx, cancel := context.WithTimeout(ctx, r.options.QuestionTimeout)
 	defer cancel()
-	q.Cluster = r.cluster
+	q.Cluster, q.Protocol = r.cluster, pb.Protocol
 	question := marshal(q)
 	data, err := n.transport.Request(ctx, transport.Sync(member), question)
 	r.counters.syncBytes.Add(uint64(len(question) + len(data)))

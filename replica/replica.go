@@ -113,7 +113,7 @@ func Open(options Options, s store.Store) (*Replica, error) {
 	if err != nil {
 		return nil, err
 	}
-	if found.Format == oldFormat || found.Format == upgrading {
+	if found.Format == OldestFormat || found.Format == upgrading {
 		if found, err = r.upgrade(found); err != nil {
 			return nil, err
 		}
@@ -359,7 +359,7 @@ func (r *Replica) broadcast(shard int, raw []byte) {
 	if n == nil {
 		return
 	}
-	message := marshal(&proto.Delta{Member: r.options.Member, Event: raw, Cluster: r.cluster})
+	message := marshal(&proto.Delta{Member: r.options.Member, Event: raw, Cluster: r.cluster, Protocol: proto.Protocol})
 	if err := n.transport.Publish(transport.Delta(shard), message); err != nil {
 		r.counters.unsent.Add(1)
 	}

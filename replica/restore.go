@@ -37,8 +37,8 @@ func NewRestore(s store.Store, of []byte, member, region string) (*Restore, erro
 	if err := json.Unmarshal(of, &r.mine); err != nil {
 		return nil, fmt.Errorf("%w: identity: %w", store.ErrCorrupt, err)
 	}
-	if r.mine.Format != formatVersion {
-		return nil, fmt.Errorf("%w: the backup has disk format %d, and this Atoll restores format %d: restore it with the Atoll that made it", ErrForeign, r.mine.Format, formatVersion)
+	if r.mine.Format != Format {
+		return nil, fmt.Errorf("%w: the backup has disk format %d, and this Atoll restores format %d: restore it with the Atoll that made it", ErrForeign, r.mine.Format, Format)
 	}
 	snap := s.Snapshot()
 	err := snap.Scan(nil, nil, func([]byte, []byte) error { return errStop })
@@ -171,5 +171,5 @@ func (r *Restore) Finish() error {
 	if err := errors.Join(r.replace(), r.flush()); err != nil {
 		return err
 	}
-	return r.claim(formatVersion)
+	return r.claim(Format)
 }

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"fmt"
 	"os"
 	"strconv"
 	"strings"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/atolldb/atoll/crdt"
 	"github.com/atolldb/atoll/internal/ring"
+	pb "github.com/atolldb/atoll/proto"
 )
 
 // TestDocumentedLimits holds the tables of limits and tags in docs/merge-rules.md
@@ -46,5 +48,23 @@ func TestDocumentedLimits(t *testing.T) {
 	}
 	for left := range limits {
 		t.Errorf("the page does not say how many %s", left)
+	}
+}
+
+// TestDocumentedNumbers holds the table of protocols and formats in
+// docs/operating.md against the code.
+func TestDocumentedNumbers(t *testing.T) {
+	text, err := os.ReadFile("../docs/operating.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []string{
+		fmt.Sprintf("| protocol, of what members and clients say | %d | %d, and messages without a number, which are taken for 1 |", pb.Protocol, pb.OldestProtocol),
+		fmt.Sprintf("| disk format, of a data directory | %d | %d and %[1]d |", Format, OldestFormat),
+		fmt.Sprintf("| disk format, in a backup | %d | %[1]d |", Format),
+	} {
+		if !strings.Contains(string(text), "\n"+row+"\n") {
+			t.Errorf("the page does not say %s", row)
+		}
 	}
 }

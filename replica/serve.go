@@ -136,6 +136,9 @@ func (r *Replica) admit(m transport.Message) (shard int, request *pb.Request, er
 	if err := proto.Unmarshal(m.Data, request); err != nil {
 		return 0, nil, fmt.Errorf("%w: request: %w", crdt.ErrInvalid, err)
 	}
+	if err := checkProtocol(request.GetProtocol()); err != nil {
+		return 0, nil, err
+	}
 	return shard, request, permit(u, request)
 }
 
@@ -164,6 +167,8 @@ func EncodeError(err error) *pb.Error {
 		code = pb.Error_NOT_ENOUGH
 	case errors.Is(err, ErrForbidden):
 		code = pb.Error_FORBIDDEN
+	case errors.Is(err, ErrProtocol):
+		code = pb.Error_PROTOCOL
 	case errors.Is(err, ErrNotRemembered):
 		code = pb.Error_NOT_REMEMBERED
 	}
@@ -171,9 +176,19 @@ func EncodeError(err error) *pb.Error {
 }
 
 func (r *Replica) serveInfo(_ context.Context, m transport.Message) ([]byte, error) {
-	if _, err := r.user(m.Subject); err != nil {
+	_, err := r.user(m.Subject)
+	var request pb.Request
+	if err == nil {
+		if err = proto.Unmarshal(m.Data, &request); err != nil {
+			err = fmt.Errorf("%w: %w", crdt.ErrInvalid, err)
+		}
+	}
+	if err == nil {
+		err = checkProtocol(request.GetProtocol())
+	}
+	if err != nil {
 		if !errors.Is(err, ErrUnavailable) {
-			r.refuse(transport.UserToken(m.Subject), err)
+			r.refuse(transport.UserToken(m.Subject), fmt.Errorf("a question: %w", err))
 		}
 		return marshal(&pb.ClusterInfo{Error: EncodeError(err)}), nil
 	}
@@ -191,6 +206,9 @@ func (r *Replica) serveSync(ctx context.Context, m transport.Message) ([]byte, e
 	}
 	if r.isForeign(request.GetCluster()) {
 		return r.reply(m.Subject, nil, fmt.Errorf("%w: a question of a member of another cluster, or with another secret", crdt.ErrInvalid))
+	}
+	if err := checkProtocol(request.GetProtocol()); err != nil {
+		return r.reply(m.Subject, nil, err)
 	}
 	answer, err := r.answerMember(ctx, &request)
 	return r.reply(m.Subject, answer, err)
@@ -225,6 +243,9 @@ func (r *Replica) serveQuestion(ctx context.Context, m transport.Message) ([]byt
 		if err = proto.Unmarshal(m.Data, &question); err != nil {
 			err = fmt.Errorf("%w: question: %w", crdt.ErrInvalid, err)
 		}
+	}
+	if err == nil {
+		err = checkProtocol(question.GetProtocol())
 	}
 	if err == nil {
 		err = permitQuestion(u, &question)
@@ -302,7 +323,7 @@ func (r *Replica) reply(peer string, answer *pb.SyncAnswer, err error) ([]byte, 
 	if err = unavailable(err); err == nil {
 		return marshal(answer), nil
 	}
-	if errors.Is(err, crdt.ErrInvalid) || errors.Is(err, ErrWrongShard) || errors.Is(err, ErrForbidden) {
+	if errors.Is(err, crdt.ErrInvalid) || errors.Is(err, ErrWrongShard) || errors.Is(err, ErrForbidden) || errors.Is(err, ErrProtocol) {
 		r.refuse(peer, fmt.Errorf("a question: %w", err))
 	}
 	return marshal(&pb.SyncAnswer{Error: EncodeError(err)}), nil

@@ -21,7 +21,7 @@ type counters struct {
 	divergences, repairErrors, unsent atomic.Uint64
 	damages, repairs, recounts        atomic.Uint64
 	actorsLost, malformed, namesakes  atomic.Uint64
-	foreign, forbidden                atomic.Uint64
+	foreign, forbidden, protocol      atomic.Uint64
 	told, untold                      atomic.Uint64 // owners that a read found behind
 	// Operations with an id: asked for again, taken back, forgotten, and left
 	// counted twice.
@@ -39,7 +39,7 @@ func (r *Replica) Counters() map[string]uint64 {
 		"messages_unsent": c.unsent.Load(), "actors_lost": c.actorsLost.Load(),
 		"messages_malformed": c.malformed.Load(), "namesakes": c.namesakes.Load(),
 		"messages_foreign": c.foreign.Load(), "messages_forbidden": c.forbidden.Load(),
-		"read_repairs": c.told.Load(), "read_repairs_left": c.untold.Load(),
+		"messages_protocol": c.protocol.Load(), "read_repairs": c.told.Load(), "read_repairs_left": c.untold.Load(),
 		"leaves_damaged": c.damages.Load(), "leaves_repaired": c.repairs.Load(), "headers_recounted": c.recounts.Load(),
 		"operations_again": c.operationsAgain.Load(), "operations_corrected": c.operationsCorrected.Load(),
 		"operations_forgotten": c.operationsForgotten.Load(), "operations_counted_twice": c.operationsTwice.Load(),

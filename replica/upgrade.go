@@ -29,15 +29,13 @@ import (
 // program takes for its own. Who is interrupted goes on from there.
 
 const (
-	// oldFormat is the only one that is brought to formatVersion.
-	oldFormat = 2
 	// upgrading is the format of a directory that is half brought there.
 	upgrading = -2
 	// upgradeReport is how often the log says how far it has come.
 	upgradeReport = 5 * time.Second
 )
 
-// upgrade brings a directory from oldFormat to formatVersion.
+// upgrade brings a directory from OldestFormat to Format.
 type upgrade struct {
 	replica *Replica
 	is      identity // as the next batch writes it
@@ -48,7 +46,7 @@ type upgrade struct {
 	sealed, damaged int // entries, leaves
 }
 
-// upgrade brings the store that found speaks of to formatVersion, and returns what
+// upgrade brings the store that found speaks of to Format, and returns what
 // it says of itself then.
 func (r *Replica) upgrade(found identity) (identity, error) {
 	u := &upgrade{replica: r, is: found, hasher: r.hasher.Clone()}
@@ -57,7 +55,7 @@ func (r *Replica) upgrade(found identity) (identity, error) {
 	if err != nil {
 		return found, err
 	}
-	r.log.Info("the data directory is upgraded", "from", oldFormat, "to", formatVersion, "shard", shard, "shards", found.Shards)
+	r.log.Info("the data directory is upgraded", "from", OldestFormat, "to", Format, "shard", shard, "shards", found.Shards)
 	told := began
 	for ; shard < found.Shards && err == nil; shard, at = shard+1, "" {
 		if now := r.options.Now(); now.Sub(told) >= upgradeReport {
@@ -67,19 +65,19 @@ func (r *Replica) upgrade(found identity) (identity, error) {
 		err = u.shard(shard, at)
 	}
 	if err == nil {
-		u.is.Format, u.is.Upgraded = formatVersion, ""
+		u.is.Format, u.is.Upgraded = Format, ""
 		err = u.commit()
 	}
 	if err != nil {
-		return found, fmt.Errorf("upgrading the data directory from format %d to %d, which goes on at the next start: %w", oldFormat, formatVersion, err)
+		return found, fmt.Errorf("upgrading the data directory from format %d to %d, which goes on at the next start: %w", OldestFormat, Format, err)
 	}
-	r.log.Info("the data directory was upgraded", "to", formatVersion, "entries", u.sealed, "damaged_leaves", u.damaged, "took", r.options.Now().Sub(began))
+	r.log.Info("the data directory was upgraded", "to", Format, "entries", u.sealed, "damaged_leaves", u.damaged, "took", r.options.Now().Sub(began))
 	return u.is, nil
 }
 
 // resume returns the shard, and the position in it, below which all is done.
 func (u *upgrade) resume() (shard int, at crdt.Position, err error) {
-	if u.is.Format == oldFormat {
+	if u.is.Format == OldestFormat {
 		u.reached(0, "")
 		return 0, "", nil
 	}

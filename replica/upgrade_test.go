@@ -277,7 +277,7 @@ func TestUpgradeGoesOn(t *testing.T) {
 		switch {
 		case err != nil:
 			t.Fatal(err)
-		case found.Format == oldFormat && maps.Equal(whole, old), found.Format == formatVersion && maps.Equal(whole, want), found.Format == upgrading:
+		case found.Format == OldestFormat && maps.Equal(whole, old), found.Format == Format && maps.Equal(whole, want), found.Format == upgrading:
 		default:
 			t.Errorf("killed at batch %d, it says it has format %d", killedAt, found.Format)
 		}

@@ -151,7 +151,7 @@ func (s *Server) start(ctx context.Context) (err error) {
 func (s *Server) record() *pb.Member {
 	a := s.network.Addresses()
 	return &pb.Member{
-		Name: s.config.Name, Region: s.config.Region, Zone: s.config.Zone, Weight: uint32(s.config.Weight), Version: Version,
+		Name: s.config.Name, Region: s.config.Region, Zone: s.config.Zone, Weight: uint32(s.config.Weight), Version: Version, Protocol: pb.Protocol,
 		Client: a.Client, Route: a.Cluster, Gateway: cmp.Or(s.config.GatewayAdvertise, a.Gateway),
 	}
 }

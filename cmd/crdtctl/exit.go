@@ -59,6 +59,7 @@ var outcomes = [...]struct {
 	{client.ErrNotEnough, exitNotEnough, ""},
 	{client.ErrNotRemembered, exitUnknown, "look before you count it under another id"},
 	{client.ErrBehind, exitFailure, "nothing was changed; try again, or without --session"},
+	{client.ErrProtocol, exitFailure, ""},
 	{client.ErrBusy, exitFailure, "nothing was changed, try again"},
 	{client.ErrNoSpace, exitFailure, "nothing was changed; free some space on that disk, and it goes on by itself"},
 	{client.ErrOverflow, exitUsage, "nothing was changed"},

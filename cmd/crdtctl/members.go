@@ -115,6 +115,7 @@ type memberView struct {
 	Zone       string  `json:"zone"`
 	Weight     uint32  `json:"weight"`
 	Version    string  `json:"version"`
+	Protocol   uint32  `json:"protocol"`
 	State      string  `json:"state"`
 	Leaving    bool    `json:"leaving"`
 	Phi        float64 `json:"phi"`
@@ -132,7 +133,7 @@ func membersOf(views []*pb.MemberView) membersAnswer {
 		is := v.GetMember()
 		m.Members = append(m.Members, memberView{
 			Name: is.GetName(), Region: is.GetRegion(), Zone: is.GetZone(), Weight: is.GetWeight(), Version: is.GetVersion(),
-			State: v.GetState(), Leaving: is.GetLeaving(), Phi: math.Round(100*v.GetPhi()) / 100, Silent: seconds(ms(v.GetSilentMs())),
+			Protocol: max(1, is.GetProtocol()), State: v.GetState(), Leaving: is.GetLeaving(), Phi: math.Round(100*v.GetPhi()) / 100, Silent: seconds(ms(v.GetSilentMs())),
 			Suspicions: v.GetSuspicions(), Observers: v.GetObservers(),
 			Client: is.GetClient(), Route: is.GetRoute(), Gateway: is.GetGateway(),
 		})
@@ -141,14 +142,14 @@ func membersOf(views []*pb.MemberView) membersAnswer {
 }
 
 func (m membersAnswer) print(w io.Writer) {
-	fmt.Fprintln(w, "MEMBER\tREGION\tSTATE\tPHI\tSILENT\tVERSION\tCLIENTS\tROUTES\tGATEWAYS")
+	fmt.Fprintln(w, "MEMBER\tREGION\tSTATE\tPHI\tSILENT\tVERSION\tPROTOCOL\tCLIENTS\tROUTES\tGATEWAYS")
 	for _, v := range m.Members {
 		state := v.State
 		if v.Leaving {
 			state += ", leaving"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%.1f\t%.1fs\t%s\t%s\t%s\t%s\n",
-			v.Name, v.Region, state, v.Phi, v.Silent, v.Version, v.Client, v.Route, v.Gateway)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%.1f\t%.1fs\t%s\t%d\t%s\t%s\t%s\n",
+			v.Name, v.Region, state, v.Phi, v.Silent, v.Version, v.Protocol, v.Client, v.Route, v.Gateway)
 	}
 	if len(m.Awaited) > 0 {
 		fmt.Fprintln(w)

@@ -49,7 +49,7 @@ func TestRegions(t *testing.T) {
 	}, "verify", "--wait", "0s", "--timeout", "1s", "--json")
 	transcript(t, "cut.txt", nil)
 	await(t, func(o output) bool {
-		return strings.Contains(o.stdout, `"name":"ap","region":"ap","zone":"","weight":1,"version":"0.1.0","state":"down"`)
+		return strings.Contains(o.stdout, `"name":"ap","region":"ap","zone":"","weight":1,"version":"0.1.0","protocol":1,"state":"down"`)
 	},
 		"members", "--json")
 	for level, code := range map[string]int{

@@ -206,6 +206,7 @@ var counted = map[string]struct{ name, help string }{
 	"messages_unsent":          {"atoll_messages_unsent_total", "Broadcasts that could not be sent; peers catch up from the log."},
 	"messages_malformed":       {"atoll_messages_malformed_total", "Messages that were refused because they make no sense."},
 	"messages_forbidden":       {"atoll_messages_forbidden_total", "Requests of users for what they may not do."},
+	"messages_protocol":        {"atoll_messages_protocol_total", "Messages of a protocol that this member does not speak, which were refused."},
 	"messages_foreign":         {"atoll_messages_foreign_total", "Messages of members of another cluster, or with another secret."},
 	"actors_lost":              {"atoll_actors_lost_total", "How often a peer knew more of this copy than it did itself: it goes on under a new identity."},
 	"operations_again":         {"atoll_operations_again_total", "Increments that were sent again and not counted again."},
