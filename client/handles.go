@@ -36,6 +36,12 @@ func (c *Counter) Add(ctx context.Context, k int64) (int64, error) {
 	if !errors.Is(err, ErrNotRemembered) {
 		return n, err
 	}
+	return c.AddUnnamed(ctx, k)
+}
+
+// AddUnnamed adds k under no id: also where no owner can be reached, and nobody
+// could remember one. After ErrOutcomeUnknown, it may have been done or not.
+func (c *Counter) AddUnnamed(ctx context.Context, k int64) (int64, error) {
 	r, err := c.client.one(ctx, c.key, &pb.Operation{What: &pb.Operation_CounterAdd{CounterAdd: k}})
 	return r.GetNumber(), err
 }

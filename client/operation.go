@@ -71,11 +71,14 @@ func lost(why string) error {
 // ctx lasts: to the nearest region twice, then to the others in turn. What may
 // have been done by an attempt without an answer is not said to be undone by a later
 // refusal.
-func (r *remote) insist(ctx context.Context, where subjects, request *pb.Request, answer *pb.Answer) error {
+func (r *remote) insist(ctx context.Context, where subjects, request *pb.Request, answer *pb.Answer, early instead) error {
 	unsure := false
 	for try, pause := 0, retryPause; ; try, pause = try+1, min(2*pause, maxRetryPause) {
 		proto.Reset(answer)
-		err := r.attempt(ctx, turned(where, try/2), request, answer)
+		if unsure {
+			early = nil // an owner may have done it, and tells when it is back
+		}
+		err := r.attempt(ctx, turned(where, try/2), request, answer, early)
 		refused := answer.GetError()
 		switch {
 		case err == nil && refused == nil:
@@ -105,13 +108,13 @@ func (r *remote) insist(ctx context.Context, where subjects, request *pb.Request
 }
 
 // attempt sends a request once. One that waits for other owners takes its time.
-func (r *remote) attempt(ctx context.Context, where subjects, request *pb.Request, answer *pb.Answer) error {
+func (r *remote) attempt(ctx context.Context, where subjects, request *pb.Request, answer *pb.Answer, early instead) error {
 	if r.waits(request) {
-		return r.request(ctx, where, request, answer)
+		return r.request(ctx, where, request, answer, early)
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	return r.request(ctx, where, request, answer)
+	return r.request(ctx, where, request, answer, early)
 }
 
 // turned begins with the n-th of the subjects.

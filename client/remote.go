@@ -65,19 +65,25 @@ func (r *remote) Do(ctx context.Context, shard int, request *pb.Request) (*pb.An
 		}
 		return subjects, err
 	}
-	send := r.request
-	if onlyReads(request) && !r.waits(request) {
-		send = r.look
-	}
 	var answer pb.Answer
-	var err error
-	if len(request.GetOperation()) > 0 {
-		err = r.insist(ctx, where, request, &answer)
-	} else {
-		err = send(ctx, where, request, &answer)
+	var early instead
+	hintable := takesHints(request) && !r.waits(request)
+	if hintable {
+		early = func(ctx context.Context) (bool, error) { return r.hintEarly(ctx, shard, request, &answer) }
 	}
-	if errors.Is(err, transport.ErrNoResponders) && takesHints(request) && !r.waits(request) {
-		err = r.hint(ctx, shard, request, &answer, err)
+	var err error
+	switch {
+	case len(request.GetOperation()) > 0:
+		err = r.insist(ctx, where, request, &answer, early)
+	case onlyReads(request) && !r.waits(request):
+		err = r.look(ctx, where, request, &answer)
+	default:
+		err = r.request(ctx, where, request, &answer, early)
+	}
+	if errors.Is(err, transport.ErrNoResponders) && hintable {
+		if hinted := r.hint(ctx, shard, request, &answer); !errors.Is(hinted, transport.ErrNoResponders) {
+			err = hinted
+		}
 	}
 	return &answer, err
 }
@@ -90,29 +96,42 @@ func (r *remote) waits(request *pb.Request) bool {
 	return request.GetConsistency() != pb.Consistency_ONE
 }
 
-// hint has any member take a write, the nearest first, as no owner is there. If
-// there is none either, the error is as it was.
-func (r *remote) hint(ctx context.Context, shard int, request *pb.Request, answer *pb.Answer, nobody error) error {
+// instead serves a request otherwise when nobody is there who should, and says
+// whether it did.
+type instead func(context.Context) (bool, error)
+
+// hint has any member take a write, the nearest first, as no owner is there.
+func (r *remote) hint(ctx context.Context, shard int, request *pb.Request, answer *pb.Answer) error {
 	data, err := proto.Marshal(request)
 	if err != nil {
 		return err
 	}
 	regions, err := r.regions(ctx)
 	if err != nil {
-		return nobody
+		return err
 	}
 	subjects := make([]string, len(regions))
 	for i, region := range regions {
 		subjects[i] = transport.Fallback(region, shard, r.user)
 	}
 	reply, err := r.first(ctx, subjects, data)
-	switch {
-	case errors.Is(err, transport.ErrNoResponders):
-		return nobody
-	case err != nil:
+	if err != nil {
 		return err
 	}
 	return proto.Unmarshal(reply, answer)
+}
+
+// hintEarly has a member take a write that knows already that no owner is there:
+// otherwise it may be that one is, and not yet heard of where the client is.
+func (r *remote) hintEarly(ctx context.Context, shard int, request *pb.Request, answer *pb.Answer) (bool, error) {
+	cautious := proto.CloneOf(request)
+	cautious.IfAbsent = true
+	err := r.hint(ctx, shard, cautious, answer)
+	if isUnserved(err) || errors.Is(err, ErrUnreachable) || answer.GetError().GetCode() == pb.Error_NOT_OWNER {
+		proto.Reset(answer)
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // takesHints says whether a request can be done by a member that knows nothing
@@ -219,7 +238,7 @@ func at(subject string) subjects {
 func (r *remote) look(ctx context.Context, where subjects, question, answer proto.Message) error {
 	for {
 		attempt, cancel := context.WithTimeout(ctx, lookTimeout)
-		err := r.request(attempt, where, question, answer)
+		err := r.request(attempt, where, question, answer, nil)
 		cancel()
 		if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
 			return err
@@ -228,8 +247,9 @@ func (r *remote) look(ctx context.Context, where subjects, question, answer prot
 }
 
 // request sends again what surely was not served: nobody there yet, no
-// connection yet, or busy.
-func (r *remote) request(ctx context.Context, where subjects, question, answer proto.Message) error {
+// connection yet, or busy. If nobody is there, early is tried once, unless it is
+// nil.
+func (r *remote) request(ctx context.Context, where subjects, question, answer proto.Message, early instead) error {
 	data, err := proto.Marshal(question)
 	if err != nil {
 		return err
@@ -248,6 +268,12 @@ func (r *remote) request(ctx context.Context, where subjects, question, answer p
 		}
 		if !isUnserved(err) || try == retries {
 			return err
+		}
+		if early != nil && errors.Is(err, transport.ErrNoResponders) {
+			if served, err := early(ctx); served || err != nil {
+				return err
+			}
+			early = nil
 		}
 		select {
 		case <-time.After(pause):

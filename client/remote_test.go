@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,11 +21,17 @@ type script struct {
 	transport.Transport
 	answers []func(ctx context.Context) ([]byte, error)
 	asked   int
-	last    []byte // question
+	last    []byte   // question
+	sent    []string // to where, and whether it is for members that see no owner
 }
 
-func (s *script) Request(ctx context.Context, _ string, question []byte) ([]byte, error) {
+func (s *script) Request(ctx context.Context, subject string, question []byte) ([]byte, error) {
 	s.last = question
+	var r pb.Request
+	if proto.Unmarshal(question, &r) == nil && r.GetIfAbsent() {
+		subject += " if absent"
+	}
+	s.sent = append(s.sent, subject)
 	answer := s.answers[min(s.asked, len(s.answers)-1)]
 	s.asked++
 	return answer(ctx)
@@ -63,9 +70,9 @@ func TestRequestIsSentAgain(t *testing.T) {
 		kind    error
 	}{
 		"at once":          {[]func(context.Context) ([]byte, error){seven}, 1, 0, nil},
-		"nobody, then one": {[]func(context.Context) ([]byte, error){fails(transport.ErrNoResponders), fails(transport.ErrNoResponders), seven}, 3, 30 * time.Millisecond, nil},
+		"busy, then one":   {[]func(context.Context) ([]byte, error){fails(transport.ErrBusy), fails(transport.ErrBusy), seven}, 3, 30 * time.Millisecond, nil},
 		"busy, then not":   {[]func(context.Context) ([]byte, error){fails(transport.ErrBusy), seven}, 2, 10 * time.Millisecond, nil},
-		"nobody":           {[]func(context.Context) ([]byte, error){fails(transport.ErrNoResponders)}, 8, 630 * time.Millisecond, ErrUnreachable},
+		"nobody":           {[]func(context.Context) ([]byte, error){fails(transport.ErrNoResponders)}, 9, 630 * time.Millisecond, ErrUnreachable},
 		"busy":             {[]func(context.Context) ([]byte, error){fails(transport.ErrBusy)}, 7, 630 * time.Millisecond, ErrBusy},
 		"not connected":    {[]func(context.Context) ([]byte, error){fails(transport.ErrUnreachable)}, 7, 630 * time.Millisecond, ErrUnreachable},
 		"connection lost":  {[]func(context.Context) ([]byte, error){fails(transport.ErrInterrupted)}, 1, 0, ErrOutcomeUnknown},
@@ -83,6 +90,40 @@ func TestRequestIsSentAgain(t *testing.T) {
 				}
 				if took := time.Since(began); s.asked != test.asked || took != test.took {
 					t.Errorf("asked %d times in %v; want %d in %v", s.asked, took, test.asked, test.took)
+				}
+			})
+		})
+	}
+}
+
+// When nobody serves a shard, a member that knows that no owner is there takes a
+// write in their place at once; one that does not know it only when nobody was there
+// for a while.
+func TestHintsWhereNobodyIs(t *testing.T) {
+	kv, instead := transport.Requests("eu", 0, transport.Trusted), transport.Fallback("eu", 0, transport.Trusted)
+	refused := says(&pb.Answer{Error: &pb.Error{Code: pb.Error_NOT_OWNER, Text: "eu-2 is there"}})
+	nobody := fails(transport.ErrNoResponders)
+	for name, test := range map[string]struct {
+		answers []func(context.Context) ([]byte, error)
+		sent    []string
+		took    time.Duration
+	}{
+		"known":              {[]func(context.Context) ([]byte, error){nobody, seven}, []string{kv, instead + " if absent"}, 0},
+		"not known, one yet": {[]func(context.Context) ([]byte, error){nobody, refused, seven}, []string{kv, instead + " if absent", kv}, 10 * time.Millisecond},
+		"not known, nobody": {
+			[]func(context.Context) ([]byte, error){nobody, refused, nobody, nobody, nobody, nobody, nobody, nobody, seven},
+			[]string{kv, instead + " if absent", kv, kv, kv, kv, kv, kv, instead}, 630 * time.Millisecond,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &script{answers: test.answers}
+				r := &remote{transport: s, user: transport.Trusted}
+				r.known.Store(&survey{regions: []string{"eu"}, when: time.Now()})
+				began := time.Now()
+				_, err := New(r, 1, 3*time.Second).Counter("k").AddUnnamed(t.Context(), 1)
+				if took := time.Since(began); err != nil || took != test.took || !slices.Equal(s.sent, test.sent) {
+					t.Errorf("%v after %v, sent to %q; want %q after %v", err, took, s.sent, test.sent, test.took)
 				}
 			})
 		})

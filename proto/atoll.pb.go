@@ -228,8 +228,10 @@ type Request struct {
 	// The id of the operation, for increments of counters, the only writes that it
 	// may hold: sent again under its id, to whatever owner, it counts once. Six bytes
 	// of when it was made, in unix milliseconds, big-endian, and ten random ones.
-	Operation     []byte `protobuf:"bytes,5,opt,name=operation,proto3" json:"operation,omitempty"`
-	Protocol      uint32 `protobuf:"varint,6,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	Operation []byte `protobuf:"bytes,5,opt,name=operation,proto3" json:"operation,omitempty"`
+	Protocol  uint32 `protobuf:"varint,6,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	// To a member in place of owners: take it only if none of them is known to be there.
+	IfAbsent      bool `protobuf:"varint,7,opt,name=if_absent,json=ifAbsent,proto3" json:"if_absent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -304,6 +306,13 @@ func (x *Request) GetProtocol() uint32 {
 		return x.Protocol
 	}
 	return 0
+}
+
+func (x *Request) GetIfAbsent() bool {
+	if x != nil {
+		return x.IfAbsent
+	}
+	return false
 }
 
 type Operation struct {
@@ -4710,7 +4719,7 @@ var File_proto_atoll_proto protoreflect.FileDescriptor
 
 const file_proto_atoll_proto_rawDesc = "" +
 	"\n" +
-	"\x11proto/atoll.proto\x12\batoll.v1\"\xfd\x01\n" +
+	"\x11proto/atoll.proto\x12\batoll.v1\"\x9a\x02\n" +
 	"\aRequest\x123\n" +
 	"\n" +
 	"operations\x18\x01 \x03(\v2\x13.atoll.v1.OperationR\n" +
@@ -4720,7 +4729,8 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\vpatience_ms\x18\x04 \x01(\rR\n" +
 	"patienceMs\x12\x1c\n" +
 	"\toperation\x18\x05 \x01(\fR\toperation\x12\x1a\n" +
-	"\bprotocol\x18\x06 \x01(\rR\bprotocolB\x0e\n" +
+	"\bprotocol\x18\x06 \x01(\rR\bprotocol\x12\x1b\n" +
+	"\tif_absent\x18\a \x01(\bR\bifAbsentB\x0e\n" +
 	"\f_consistency\"\xc1\x04\n" +
 	"\tOperation\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12!\n" +

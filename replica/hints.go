@@ -33,6 +33,11 @@ func (r *Replica) doHinted(ctx context.Context, shard int, request *pb.Request) 
 	if _, err := r.check(shard, request); err != nil {
 		return nil, err
 	}
+	if request.GetIfAbsent() {
+		if err := r.checkAbsent(shard); err != nil {
+			return nil, err
+		}
+	}
 	if !hintable(request) {
 		return nil, fmt.Errorf("%w %d, and no owner can be reached; until one is back, increments, added elements and values of registers are taken, and nothing else", ErrNotOwner, shard)
 	}
@@ -49,6 +54,21 @@ func (r *Replica) doHinted(ctx context.Context, shard int, request *pb.Request) 
 	answer := &pb.Answer{Member: r.options.Member, Results: results}
 	answer.Vector = seen(s.spoken.Load(), request).AppendTo(nil)
 	return answer, nil
+}
+
+// checkAbsent returns an error if an owner of a shard may be there.
+func (r *Replica) checkAbsent(shard int) error {
+	sets, err := r.electorates(shard)
+	if err != nil {
+		return err
+	}
+	states, _ := r.observer.opinion()
+	for _, owner := range everyone(sets) {
+		if !states.absent(owner) {
+			return fmt.Errorf("%w %d, and its owner %s is there, or was a moment ago", ErrNotOwner, shard, owner)
+		}
+	}
+	return nil
 }
 
 // hintable says whether a request makes sense where nothing is known of its

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -109,6 +110,26 @@ func TestHintsAreBounded(t *testing.T) {
 		t.Errorf("increment %d: %v; want the third to be %v", n, err, ErrBusy)
 	}
 	_ = c
+}
+
+// Who is to take a write only if no owner is there takes it once it has noticed, and
+// has written nothing before.
+func TestHintsIfAbsent(t *testing.T) {
+	_, keys, owner, others := orphan(t)
+	m := others[0]
+	try := func() error {
+		_, err := m.DoHinted(t.Context(), shardOf(keys[0]), &pb.Request{Operations: []*pb.Operation{incr(keys[0], 1)}, IfAbsent: true})
+		return err
+	}
+	if err := try(); !errors.Is(err, ErrNotOwner) || !strings.Contains(err.Error(), owner.options.Member+" is there") {
+		t.Errorf("with the owner there: %v, want %v", err, ErrNotOwner)
+	}
+	if m.shards[3].held() {
+		t.Error("what was refused has started a copy")
+	}
+	owner.stop()
+	defer owner.restart(nil)
+	eventually(t, "it takes the write", func() bool { return try() == nil })
 }
 
 // A copy that stands in for owners takes no operation ids: it ends before it could

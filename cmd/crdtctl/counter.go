@@ -53,7 +53,7 @@ func counterIncr(c *cli.Context) error {
 	return connected(c, func(ctx context.Context, cl *client.Client) error {
 		n, err := cl.Counter(key).AddOnce(ctx, id, by)
 		if !given && errors.Is(err, client.ErrNotRemembered) {
-			n, err = cl.Counter(key).Add(ctx, by)
+			n, err = cl.Counter(key).AddUnnamed(ctx, by)
 		} else if errors.Is(err, client.ErrOutcomeUnknown) || errors.Is(err, client.ErrUnavailable) {
 			return fmt.Errorf("%w; repeated with --id %s it counts once", err, id)
 		}
