@@ -4158,6 +4158,8 @@ type Holdings struct {
 	Move        *Move                  `protobuf:"bytes,8,opt,name=move,proto3" json:"move,omitempty"`                                   // the last change of owners in its region, since the process started
 	// Members that are not there and without which it cannot take over, or hand over, what it is to.
 	Awaited       []string `protobuf:"bytes,9,rep,name=awaited,proto3" json:"awaited,omitempty"`
+	HintBytes     uint64   `protobuf:"varint,10,opt,name=hint_bytes,json=hintBytes,proto3" json:"hint_bytes,omitempty"` // that wait in hints, about
+	HintLimit     uint64   `protobuf:"varint,11,opt,name=hint_limit,json=hintLimit,proto3" json:"hint_limit,omitempty"` // how many may
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4253,6 +4255,20 @@ func (x *Holdings) GetAwaited() []string {
 		return x.Awaited
 	}
 	return nil
+}
+
+func (x *Holdings) GetHintBytes() uint64 {
+	if x != nil {
+		return x.HintBytes
+	}
+	return 0
+}
+
+func (x *Holdings) GetHintLimit() uint64 {
+	if x != nil {
+		return x.HintLimit
+	}
+	return 0
 }
 
 // Move is how far a member has come with what it gains by a change of owners.
@@ -5040,7 +5056,7 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\x05unmet\x18\x0e \x01(\bR\x05unmet\x1a;\n" +
 	"\rCountersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\x82\x02\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xc0\x02\n" +
 	"\bHoldings\x12\x14\n" +
 	"\x05owned\x18\x01 \x01(\rR\x05owned\x12\x18\n" +
 	"\ajoining\x18\x02 \x01(\rR\ajoining\x12\x18\n" +
@@ -5051,7 +5067,12 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"hintEvents\x12\x14\n" +
 	"\x05ready\x18\a \x01(\rR\x05ready\x12\"\n" +
 	"\x04move\x18\b \x01(\v2\x0e.atoll.v1.MoveR\x04move\x12\x18\n" +
-	"\aawaited\x18\t \x03(\tR\aawaited\"\xa9\x01\n" +
+	"\aawaited\x18\t \x03(\tR\aawaited\x12\x1d\n" +
+	"\n" +
+	"hint_bytes\x18\n" +
+	" \x01(\x04R\thintBytes\x12\x1d\n" +
+	"\n" +
+	"hint_limit\x18\v \x01(\x04R\thintLimit\"\xa9\x01\n" +
 	"\x04Move\x12\"\n" +
 	"\x04ring\x18\x01 \x01(\v2\x0e.atoll.v1.RingR\x04ring\x12\x16\n" +
 	"\x06shards\x18\x02 \x01(\rR\x06shards\x12\x14\n" +

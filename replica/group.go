@@ -221,6 +221,11 @@ func (g *group) commit() {
 			if c.shard.recorded >= 0 {
 				c.shard.recorded += c.recorded
 			}
+			if c.shard.is(hinted) {
+				for _, raw := range c.events {
+					c.shard.hints.Add(uint64(len(raw)))
+				}
+			}
 		}
 	}
 	for _, c := range g.order {

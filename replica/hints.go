@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/atolldb/atoll/crdt"
+	"github.com/atolldb/atoll/internal/store"
 	pb "github.com/atolldb/atoll/proto"
 )
 
@@ -44,8 +47,8 @@ func (r *Replica) doHinted(ctx context.Context, shard int, request *pb.Request) 
 	if len(request.GetOperation()) > 0 {
 		return nil, fmt.Errorf("%w: no owner can be reached, and in their place it cannot be known whether it was done before; nothing was done", ErrNotRemembered)
 	}
-	if n := r.hintedEvents(); n >= uint64(r.options.HintLimit) {
-		return nil, fmt.Errorf("%w: %d events wait already for owners that cannot be reached", ErrBusy, n)
+	if _, bytes := r.hintsKept(); bytes+uint64(proto.Size(request)) > uint64(r.options.HintLimit) {
+		return nil, fmt.Errorf("%w: %.1f MiB of writes wait here already for owners that cannot be reached, and hint_limit allows %.1f MiB", ErrBusy, mebibytes(bytes), mebibytes(uint64(r.options.HintLimit)))
 	}
 	results, err := r.write(ctx, s, request, true)
 	if err != nil {
@@ -94,16 +97,32 @@ func (l *loop) startCopy(t task) error {
 	case t.shard.is(dropping):
 		return fmt.Errorf("%w: shard %d is being removed here", ErrBusy, t.shard.index)
 	}
+	t.shard.hints.Store(0)
 	return l.replica.declare(hinted, t.shard)
 }
 
-// hintedEvents returns how many events were written here in place of owners, and
-// are kept.
-func (r *Replica) hintedEvents() (n uint64) {
+// hintsKept returns how many events were written here in place of owners and are
+// kept, and about how many bytes.
+func (r *Replica) hintsKept() (events, bytes uint64) {
 	for _, s := range r.shards[:r.options.Shards] {
 		if s.is(hinted) {
-			n += s.spoken.Load().Vector()[crdt.Actor(s.writer.Load())]
+			events += s.spoken.Load().Vector()[crdt.Actor(s.writer.Load())]
+			bytes += s.hints.Load()
 		}
 	}
-	return n
+	return events, bytes
 }
+
+// weighHints counts the bytes of a copy that a process before has written in place
+// of owners, by what is left of its events.
+func (s *shard) weighHints(snap store.Snapshot) error {
+	bytes := 0
+	err := snap.Scan(shardKey('e', s.index, 0), shardEnd('e', s.index), func(key, value []byte) error {
+		bytes += len(key) + len(value)
+		return nil
+	})
+	s.hints.Store(uint64(bytes))
+	return err
+}
+
+func mebibytes(n uint64) float64 { return float64(n) / (1 << 20) }

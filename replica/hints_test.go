@@ -87,7 +87,6 @@ func TestHints(t *testing.T) {
 func TestHintsAreBounded(t *testing.T) {
 	c, keys, owner, others := orphan(t)
 	owner.stop()
-	defer owner.restart(nil)
 	m := others[0]
 	for name, op := range map[string]*pb.Operation{
 		"reset": reset(keys[0]), "remove": remove(keys[1], "e"), "delete": del(keys[0], crdt.TypeCounter), "read": count(keys[0]),
@@ -99,17 +98,38 @@ func TestHintsAreBounded(t *testing.T) {
 	if m.shards[3].held() {
 		t.Error("what was refused has started a copy")
 	}
-	m.options.HintLimit = 2
+	const limit, size, fit = 64 << 10, 10 << 10, 6
+	m.options.HintLimit = limit
 	m.restart(nil)
-	var err error
-	n := 0
-	for ; err == nil && n < 10; n++ {
-		err = m.hint(incr(keys[0], 1))
+	for n := range fit {
+		if err := m.hint(add(keys[1], fmt.Sprint("e", n)+strings.Repeat("x", size))); err != nil {
+			t.Fatalf("element %d of %d: %v", n+1, fit, err)
+		}
 	}
-	if !errors.Is(err, ErrBusy) || n != 3 {
-		t.Errorf("increment %d: %v; want the third to be %v", n, err, ErrBusy)
+	kept := func() {
+		t.Helper()
+		err := m.hint(set(keys[2], strings.Repeat("x", size)))
+		const why = "MiB of writes wait here already for owners that cannot be reached, and hint_limit allows 0.1 MiB"
+		if !errors.Is(err, ErrBusy) || !strings.Contains(err.Error(), why) {
+			t.Errorf("beyond the limit: %v; want %v, %q", err, ErrBusy, why)
+		}
+		h, now := m.holdings(), m.Measure()
+		if n := h.GetHintBytes(); n < fit*size || n > limit || now.HintedBytes != n || h.GetHintLimit() != limit || now.HintLimit != limit {
+			t.Errorf("it says to keep %d of %d bytes, and measures %d of %d; these are %d elements of %d",
+				n, h.GetHintLimit(), now.HintedBytes, now.HintLimit, fit, size)
+		}
 	}
-	_ = c
+	kept()
+	m.restart(nil)
+	kept()
+	if err := m.hint(incr(keys[0], 1)); err != nil {
+		t.Errorf("what still fits: %v", err)
+	}
+	owner.restart(nil)
+	c.agreeOnAll()
+	if n := m.holdings().GetHintBytes(); n != 0 {
+		t.Errorf("%d bytes of hints are left when all is handed over", n)
+	}
 }
 
 // Who is to take a write only if no owner is there takes it once it has noticed, and

@@ -33,9 +33,10 @@ type Measures struct {
 	// "handing" if it is kept until all owners have what it has, or "hinted" if it
 	// holds writes that were taken in place of owners.
 	Copies map[string]int
-	// HintedEvents is how many events wait here for owners, and JoinedBytes how
-	// much was taken over.
-	HintedEvents, JoinedBytes uint64
+	// HintedEvents is how many events wait here for owners, HintedBytes how much that
+	// is, about, and HintLimit how much it may be; JoinedBytes is how much was taken
+	// over.
+	HintedEvents, HintedBytes, HintLimit, JoinedBytes uint64
 	// Shards is how many copies there are, NotWhole how many of them have ranges
 	// ahead of others or are damaged, Damaged how many are known to be
 	// damaged, and Diverged how many differ from a peer's that has heard the
@@ -94,9 +95,10 @@ const (
 func (r *Replica) Measure() Measures {
 	m := Measures{
 		Counters: r.Counters(), Commits: r.meter.commits.load(), Repairs: map[string]uint64{},
-		Members: r.memberStates(), Copies: r.copies(), HintedEvents: r.hintedEvents(),
+		Members: r.memberStates(), Copies: r.copies(), HintLimit: uint64(r.options.HintLimit),
 		JoinedBytes: r.arranger.joinedBytes.Load(), Scrub: r.scrubState(),
 	}
+	m.HintedEvents, m.HintedBytes = r.hintsKept()
 	r.meter.report(&m)
 	for _, l := range r.loops {
 		m.Queued += len(l.tasks)

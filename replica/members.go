@@ -265,7 +265,8 @@ func (r *Replica) Rings() (*pb.Rings, error) {
 
 // holdings says of how many shards this member has copies.
 func (r *Replica) holdings() *pb.Holdings {
-	h := &pb.Holdings{JoinedBytes: r.arranger.joinedBytes.Load(), HintEvents: r.hintedEvents()}
+	h := &pb.Holdings{JoinedBytes: r.arranger.joinedBytes.Load(), HintLimit: uint64(r.options.HintLimit)}
+	h.HintEvents, h.HintBytes = r.hintsKept()
 	in := r.ownRegion()
 	for _, s := range r.shards[:r.options.Shards] {
 		switch serving := s.serving.Load(); {

@@ -81,8 +81,8 @@ type Options struct {
 	// as long as all members go by the same ones. Default: what follows from the
 	// table of members, which needs Record; without one, this member owns all.
 	Owners func() map[string][]string
-	// HintLimit bounds how many events this member keeps that it wrote in place of
-	// owners which could not be reached. Default 100,000.
+	// HintLimit bounds what this member keeps of writes that it took in place of
+	// owners which could not be reached, in bytes of their events. Default 64 MiB.
 	HintLimit int
 	// JoinRate bounds what is taken over of shards that this member is to own, in
 	// bytes per second. Default 64 MiB.
@@ -117,7 +117,7 @@ func (o Options) withDefaults() (Options, error) {
 	o.ScrubInterval = cmp.Or(o.ScrubInterval, 24*time.Hour)
 	o.ScrubRate = cmp.Or(o.ScrubRate, 16<<20)
 	o.JoinRate = cmp.Or(o.JoinRate, 64<<20)
-	o.HintLimit = cmp.Or(o.HintLimit, 100_000)
+	o.HintLimit = cmp.Or(o.HintLimit, 64<<20)
 	o.FoundAfter = cmp.Or(o.FoundAfter, 5*time.Second)
 	o.OperationMemory = cmp.Or(o.OperationMemory, time.Hour)
 	o.OperationLimit = cmp.Or(o.OperationLimit, 1<<17)

@@ -163,6 +163,11 @@ func (r *Replica) load() error {
 		if err := r.findKept(s, snap); err != nil {
 			return err
 		}
+		if s.is(hinted) {
+			if err := s.weighHints(snap); err != nil {
+				return err
+			}
+		}
 		r.loop(s).drain(s)
 		r.shards = append(r.shards, s)
 	}

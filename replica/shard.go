@@ -45,6 +45,7 @@ type shard struct {
 	role     atomic.Int32  // what this copy is: see role
 	serving  atomic.Bool   // requests are taken
 	joined   atomic.Uint64 // bytes that were taken over of it
+	hints    atomic.Uint64 // bytes of events written in place of owners, about
 }
 
 const stateVersion = 2

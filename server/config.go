@@ -93,6 +93,9 @@ type Config struct {
 	// JoinRate bounds what the member takes over of shards that it is to own, in
 	// MiB per second. Default 64.
 	JoinRate int `toml:"join_rate"`
+	// HintLimit bounds what the member keeps of writes that it took in place of
+	// owners which could not be reached, in MiB of events; it refuses more. Default 64.
+	HintLimit int `toml:"hint_limit"`
 
 	// Heartbeat is the time between two heartbeats of a member, the same in the
 	// whole cluster. Default 250 ms.
@@ -181,7 +184,7 @@ func LoadConfig(path string) (Config, error) {
 	if unknown := meta.Undecoded(); len(unknown) > 0 {
 		return c, fmt.Errorf("%w: %s: unknown field %q; there are %s", ErrConfig, path, unknown[0].String(), strings.Join(fieldNames("", reflect.TypeFor[Config]()), ", "))
 	}
-	for name, n := range map[string]int{"shards": c.Shards, "log_limit": c.LogLimit, "scrub_rate": c.ScrubRate, "join_rate": c.JoinRate, "weight": c.Weight} {
+	for name, n := range map[string]int{"shards": c.Shards, "log_limit": c.LogLimit, "scrub_rate": c.ScrubRate, "join_rate": c.JoinRate, "hint_limit": c.HintLimit, "weight": c.Weight} {
 		if meta.IsDefined(name) && n < 1 { // a zero would be taken for the default
 			return c, fmt.Errorf("%w: %s: %s is %d; it takes at least 1", ErrConfig, path, name, n)
 		}
@@ -255,6 +258,8 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("%w: a scrub rate of %d MiB per second; it takes 1 to 1048576", ErrConfig, c.ScrubRate)
 	case c.JoinRate < 0 || c.JoinRate > 1<<20:
 		return c, fmt.Errorf("%w: a rate of %d MiB per second for taking over; it takes 1 to 1048576", ErrConfig, c.JoinRate)
+	case c.HintLimit < 0 || c.HintLimit > 1<<20:
+		return c, fmt.Errorf("%w: a limit of %d MiB for writes in place of owners; it takes 1 to 1048576", ErrConfig, c.HintLimit)
 	case c.Weight < 1 || c.Weight > ring.MaxWeight:
 		return c, fmt.Errorf("%w: a weight of %d; it takes 1 to %d", ErrConfig, c.Weight, ring.MaxWeight)
 	case c.Zone != "" && !namePattern.MatchString(c.Zone):

@@ -187,7 +187,7 @@ not converged: 3 of 256 shards differ, no answer from region ap and sa, no answe
 
 func TestStatusOfPeers(t *testing.T) {
 	s := statusOf(&pb.Status{
-		Holdings: &pb.Holdings{Owned: 200, Joining: 3, JoinedBytes: 11 << 19, Ready: 4, Handing: 5, Hints: 2, HintEvents: 40, Awaited: []string{"ap-1", "ap-2"}},
+		Holdings: &pb.Holdings{Owned: 200, Joining: 3, JoinedBytes: 11 << 19, Ready: 4, Handing: 5, Hints: 2, HintEvents: 40, HintBytes: 3 << 19, HintLimit: 64 << 20, Awaited: []string{"ap-1", "ap-2"}},
 		Cluster:  "atoll", Member: "eu", Region: "eu", Version: "0.1.0", Regions: []string{"ap", "us"},
 		Counters: map[string]uint64{"walks": 3, "commits": 1234, "divergences": 0},
 		Peers: []*pb.PeerStatus{{
@@ -200,7 +200,7 @@ func TestStatusOfPeers(t *testing.T) {
 		}},
 	}, 256, true)
 	want := `member eu of region eu, cluster atoll, version 0.1.0, 256 shards
-owns 200 shards; takes over 3; has taken over 4, served once the owners change; took over 5.5 MiB since its start; hands over 5; of these 2 hints of 40 events, taken in place of owners
+owns 200 shards; takes over 3; has taken over 4, served once the owners change; took over 5.5 MiB since its start; hands over 5; of these 2 hints of 40 events, taken in place of owners, 1.5 MiB of at most 64.0 MiB
 it waits for ap-1, ap-2: start what is down again, or take it out with crdtctl member remove NAME
 
 PEER  REGION  LAG  AGE   BEHIND  DIVERGED  SILENT

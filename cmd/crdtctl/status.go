@@ -72,6 +72,8 @@ type holdingsAnswer struct {
 	Handing     uint32 `json:"handing_over"` // it keeps them until all owners have what it has
 	Hints       uint32 `json:"hints"`        // of these, those that hold writes it took in place of owners
 	HintEvents  uint64 `json:"hint_events"`
+	HintBytes   uint64 `json:"hint_bytes"`
+	HintLimit   uint64 `json:"hint_limit_bytes"` // from which on it refuses more
 	// Awaited are members that are not there, without whom it cannot take over or
 	// hand over what it is to.
 	Awaited []string `json:"awaited"`
@@ -92,7 +94,8 @@ func (h holdingsAnswer) print(w io.Writer) {
 		fmt.Fprintf(w, "; hands over %d", h.Handing)
 	}
 	if h.Hints > 0 {
-		fmt.Fprintf(w, "; of these %d hints of %s, taken in place of owners", h.Hints, plural(int(h.HintEvents), "event"))
+		fmt.Fprintf(w, "; of these %d hints of %s, taken in place of owners, %s of at most %s",
+			h.Hints, plural(int(h.HintEvents), "event"), mebibytes(h.HintBytes), mebibytes(h.HintLimit))
 	}
 	fmt.Fprintln(w)
 	printAwaited(w, "it", h.Awaited)
@@ -126,7 +129,7 @@ func statusOf(status *pb.Status, shards int, perShard bool) statusAnswer {
 	h := status.GetHoldings()
 	s.Holdings = holdingsAnswer{
 		Owned: h.GetOwned(), Joining: h.GetJoining(), JoinedBytes: h.GetJoinedBytes(), Ready: h.GetReady(),
-		Handing: h.GetHanding(), Hints: h.GetHints(), HintEvents: h.GetHintEvents(), Awaited: append([]string{}, h.GetAwaited()...),
+		Handing: h.GetHanding(), Hints: h.GetHints(), HintEvents: h.GetHintEvents(), HintBytes: h.GetHintBytes(), HintLimit: h.GetHintLimit(), Awaited: append([]string{}, h.GetAwaited()...),
 	}
 	heard := map[string]bool{}
 	for _, p := range status.GetPeers() {

@@ -208,6 +208,8 @@ func TestBadConfig(t *testing.T) {
 		"zero":               {"log_limit = 0\n", "log_limit is 0; it takes at least 1"},
 		"no phi":             {"phi = 0.0\n", "phi is 0; it takes more"},
 		"no heart":           {"heartbeat = \"0s\"\n", "heartbeat is 0; it takes more"},
+		"no hints":           {"hint_limit = 0\n", "hint_limit is 0; it takes at least 1"},
+		"too many hints":     {"region = \"eu\"\nhint_limit = 2000000\n", "a limit of 2000000 MiB for writes in place of owners; it takes 1 to 1048576"},
 		"negative time":      {"scrub_interval = \"-2s\"\n", "it takes a time such as 24h, or 0 for never"},
 		"number for text":    {"\nregion = 5\n", `line 2 ("region"): this is of type integer; it takes type string`},
 		"text for number":    {"shards = \"8\"\n", `line 1 ("shards"): this is of type string; it takes type integer`},

@@ -88,6 +88,7 @@ func app() *cli.App {
 			&cli.DurationFlag{Name: scrubInterval, Usage: "compare all that is stored with its digests every `TIME`, such as 90m, 0: never", DefaultText: "24h"},
 			&cli.IntFlag{Name: "scrub-rate", Usage: "read at most `N` MiB per second for that", DefaultText: "16"},
 			&cli.IntFlag{Name: "join-rate", Usage: "take over at most `N` MiB per second of shards that this member is to own", DefaultText: "64"},
+			&cli.IntFlag{Name: "hint-limit", Usage: "keep at most `N` MiB of writes for owners that cannot be reached, and refuse more", DefaultText: "64"},
 			&cli.DurationFlag{Name: heartbeat, Usage: "say every `TIME` that the member is there, the same in the whole cluster", DefaultText: "250ms"},
 			&cli.Float64Flag{Name: "phi", Usage: "suspect a member when its silence has a chance of 1 in 10^`N`, by the rhythm that it had", DefaultText: "8"},
 			&cli.DurationFlag{Name: downAfter, Usage: "a majority finds a member down that was silent for `TIME`", DefaultText: "3s"},
@@ -168,7 +169,7 @@ func configOf(c *cli.Context) (server.Config, error) {
 			*field = c.String(name)
 		}
 	}
-	for name, field := range map[string]*int{"shards": &config.Shards, "log-limit": &config.LogLimit, "scrub-rate": &config.ScrubRate, "join-rate": &config.JoinRate, "weight": &config.Weight} {
+	for name, field := range map[string]*int{"shards": &config.Shards, "log-limit": &config.LogLimit, "scrub-rate": &config.ScrubRate, "join-rate": &config.JoinRate, "hint-limit": &config.HintLimit, "weight": &config.Weight} {
 		if c.IsSet(name) {
 			if *field = c.Int(name); *field < 1 {
 				return config, fmt.Errorf("%w: --%s %d; it takes at least 1", server.ErrConfig, name, *field)

@@ -41,7 +41,7 @@ var everything = server.Config{
 		"us": {"127.0.0.1:6", "127.0.0.1:7"}, "ap": {"127.0.0.1:8"},
 	},
 	Shards: 9, Secret: "s", Durability: "os", LogLimit: 10, GatewayAdvertise: "127.0.0.1:11",
-	ScrubInterval: 90 * time.Minute, ScrubRate: 12, Heartbeat: 13 * time.Millisecond, Phi: 14.5, DownAfter: 15 * time.Second,
+	ScrubInterval: 90 * time.Minute, ScrubRate: 12, JoinRate: 30, HintLimit: 31, Heartbeat: 13 * time.Millisecond, Phi: 14.5, DownAfter: 15 * time.Second,
 	NATS: []string{"127.0.0.1:16", "127.0.0.1:17"}, NATSCredentials: "18", NATSNkey: "19", NATSCA: "20", NATSCert: "21", NATSKey: "22",
 	SecretFile: "23", TLSCA: "24", TLSCert: "25", TLSKey: "26", Insecure: true,
 }
@@ -55,7 +55,7 @@ func TestFlags(t *testing.T) {
 		"--peer", "us=127.0.0.1:6", "--peer", "us=127.0.0.1:7", "--peer", "ap=127.0.0.1:8",
 		"--http", "127.0.0.1:12", "--pprof",
 		"--shards", "9", "--secret", "s", "--durability", "os", "--log-limit", "10", "--gateway-advertise", "127.0.0.1:11",
-		"--scrub-interval", "1h30m", "--scrub-rate", "12", "--heartbeat", "13ms", "--phi", "14.5", "--down-after", "15s",
+		"--scrub-interval", "1h30m", "--scrub-rate", "12", "--join-rate", "30", "--hint-limit", "31", "--heartbeat", "13ms", "--phi", "14.5", "--down-after", "15s",
 		"--nats", "127.0.0.1:16", "--nats", "127.0.0.1:17",
 		"--nats-creds", "18", "--nats-nkey", "19", "--nats-ca", "20", "--nats-cert", "21", "--nats-key", "22",
 		"--secret-file", "23", "--tls-ca", "24", "--tls-cert", "25", "--tls-key", "26", "--insecure",
@@ -83,6 +83,8 @@ durability = "os"
 log_limit = 10
 scrub_interval = "1h30m"
 scrub_rate = 12
+join_rate = 30
+hint_limit = 31
 heartbeat = "13ms"
 phi = 14.5
 down_after = "15s"
