@@ -91,8 +91,7 @@ func overlap(name string, zones []*zone) error {
 		for j, other := range zones {
 			both := other.returned.Before(other.called)
 			if both && j > i && other.returned.Before(z.called) || !both && z.returned.Before(other.called) && other.returned.Before(z.called) {
-				return fmt.Errorf("register %s had the value %q for %v, and %q in the midst of it: no single register does that",
-					name, z.value, z.called.Sub(z.returned), other.value)
+				return fmt.Errorf("register %s had the value %q and, in the midst of that, %q: no single register does so", name, z.value, other.value)
 			}
 		}
 	}
