@@ -54,25 +54,32 @@ func (g *guests) enter(user string) (leave func(), err error) {
 // bytes on the wire can ask for.
 func checkParts(request []byte) error {
 	operations, elements := 0, 0
-	return eachPart(request, func(field protowire.Number, operation []byte) error {
+	eachPart(request, func(field protowire.Number, operation []byte) {
 		if field != fieldOperations {
-			return nil
+			return
 		}
-		if operations++; operations > maxOperations {
-			return fmt.Errorf("%w: a request of more than %d operations", crdt.ErrInvalid, maxOperations)
-		}
-		return eachPart(operation, func(field protowire.Number, set []byte) error {
-			if field != fieldSetAdd && field != fieldSetRemove {
-				return nil
+		operations++
+		eachPart(operation, func(field protowire.Number, set []byte) {
+			if field == fieldSetAdd || field == fieldSetRemove {
+				eachPart(set, func(protowire.Number, []byte) { elements++ })
 			}
-			return eachPart(set, func(protowire.Number, []byte) error {
-				if elements++; elements > maxElements {
-					return fmt.Errorf("%w: a request of more than %d elements", crdt.ErrInvalid, maxElements)
-				}
-				return nil
-			})
 		})
 	})
+	switch {
+	case operations > maxOperations:
+		return tooManyOperations(operations)
+	case elements > maxElements:
+		return tooManyElements(elements)
+	}
+	return nil
+}
+
+func tooManyOperations(n int) error {
+	return fmt.Errorf("%w: a request of %d operations; it takes 1 to %d", crdt.ErrInvalid, n, maxOperations)
+}
+
+func tooManyElements(n int) error {
+	return fmt.Errorf("%w: a request of %d elements; it takes at most %d", crdt.ErrInvalid, n, maxElements)
 }
 
 // The fields of Request and Operation that hold any number of others.
@@ -82,25 +89,22 @@ const (
 	fieldSetRemove  protowire.Number = 6
 )
 
-// eachPart calls visit for each field of a message that has a length; what cannot
-// be read ends it, and is for the decoder to say.
-func eachPart(message []byte, visit func(field protowire.Number, value []byte) error) error {
+// eachPart calls visit for each field of a message that has a length, up to what
+// cannot be read, which is for the decoder to say.
+func eachPart(message []byte, visit func(field protowire.Number, value []byte)) {
 	for len(message) > 0 {
 		field, kind, n := protowire.ConsumeTag(message)
 		if n < 0 {
-			return nil
+			return
 		}
 		message = message[n:]
 		if n = protowire.ConsumeFieldValue(field, kind, message); n < 0 {
-			return nil
+			return
 		}
 		if kind == protowire.BytesType {
 			value, _ := protowire.ConsumeBytes(message)
-			if err := visit(field, value); err != nil {
-				return err
-			}
+			visit(field, value)
 		}
 		message = message[n:]
 	}
-	return nil
 }

@@ -25,7 +25,7 @@ const (
 func (r *Replica) check(shard int, request *proto.Request) (writes int, err error) {
 	operations := request.GetOperations()
 	if n := len(operations); n == 0 || n > maxOperations {
-		return 0, fmt.Errorf("%w: a request of %d operations; it takes 1 to %d", crdt.ErrInvalid, n, maxOperations)
+		return 0, tooManyOperations(n)
 	}
 	elements := 0
 	if isScan(request) {
@@ -55,7 +55,7 @@ func (r *Replica) check(shard int, request *proto.Request) (writes int, err erro
 		elements += len(op.GetSetAdd().GetElements()) + len(op.GetSetRemove().GetElements())
 	}
 	if elements > maxElements {
-		return 0, fmt.Errorf("%w: a request of %d elements; it takes at most %d", crdt.ErrInvalid, elements, maxElements)
+		return 0, tooManyElements(elements)
 	}
 	if err := checkOperation(request); err != nil {
 		return 0, err

@@ -87,14 +87,18 @@ func TestNoOrdersOfOtherPages(t *testing.T) {
 	}
 }
 
-// Profiles are served to who has asked for them.
+// Profiles are served to who has asked for them, without the command line, which
+// may hold a secret.
 func TestProfiles(t *testing.T) {
 	for profiles, want := range map[bool]int{false: http.StatusNotFound, true: http.StatusOK} {
 		routes := (&door{}).routes(profiles)
-		for _, path := range []string{"/debug/pprof/", "/debug/pprof/cmdline", "/debug/pprof/heap", "/debug/pprof/symbol"} {
+		for _, path := range []string{"/debug/pprof/", "/debug/pprof/heap", "/debug/pprof/symbol"} {
 			if code, _ := ask(routes, http.MethodGet, path, ""); code != want {
 				t.Errorf("pprof %v: %s is answered with %d", profiles, path, code)
 			}
+		}
+		if code, _ := ask(routes, http.MethodGet, "/debug/pprof/cmdline", ""); code != http.StatusNotFound {
+			t.Errorf("pprof %v: the command line is answered with %d", profiles, code)
 		}
 	}
 }
