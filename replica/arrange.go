@@ -132,6 +132,7 @@ func (r *Replica) arrangeOnce() (settled bool, err error) {
 	if err := r.assign(in); err != nil {
 		return false, err
 	}
+	r.cover(in) // who has to take over serves nobody meanwhile
 	r.follow(in)
 	joined, err := r.takeOver(l, in)
 	if err != nil {
@@ -185,7 +186,7 @@ func (r *Replica) assign(in *regionLayout) error {
 			}
 		}
 		claim := in.claimOf(r.options.Member, s.index)
-		if s.is(noCopy, hinted) && claim != unrelated || s.is(founded) && claim == owner {
+		if claim != unrelated && (s.is(noCopy, hinted) || s.is(founded) && in.isThere()) {
 			s.joined.Store(0)
 			starting = append(starting, s)
 		}
@@ -400,7 +401,7 @@ func (r *Replica) turn(in *regionLayout) (before int) {
 // cover takes the requests and events that this member is to have now.
 func (r *Replica) cover(in *regionLayout) {
 	serves := func(s *shard) bool {
-		if !s.whole() {
+		if !r.stands(s) {
 			return false
 		}
 		is := in.claimOf(r.options.Member, s.index)

@@ -238,10 +238,8 @@ func (r *Replica) gather(ctx context.Context, s *shard, level pb.Consistency, re
 	question := r.question(s, request, vector)
 	replies := make(chan heard)
 	for _, q := range quorums {
-		for _, owner := range q.owners {
-			if owner == r.options.Member {
-				q.hear(owner)
-			}
+		if r.stands(s) {
+			q.hear(r.options.Member)
 		}
 	}
 	for _, owner := range missing(quorums) {
@@ -416,14 +414,14 @@ func (r *Replica) serveHear(ctx context.Context, h *pb.Hear) (*pb.Heard, error) 
 	switch {
 	case !s.held():
 		return nil, fmt.Errorf("%w %d", ErrNotOwner, shard)
-	case !s.whole() && !h.GetEverything():
+	case !r.stands(s) && !h.GetEverything():
 		return nil, fmt.Errorf("%w: this copy of shard %d is being taken over", ErrBehind, shard)
 	}
 	if err := r.awaitFor(ctx, s, request, patience, h.GetMember()); err != nil {
 		return nil, err
 	}
 	now := s.spoken.Load()
-	answer := &pb.Heard{Any: seen(now, request).AppendTo(nil), Table: r.tableVector(), Joining: !s.whole()}
+	answer := &pb.Heard{Any: seen(now, request).AppendTo(nil), Table: r.tableVector(), Joining: !r.stands(s)}
 	if h.GetEverything() {
 		answer.Ranges = now.AppendTo(nil)
 	}

@@ -64,6 +64,20 @@ func (s *shard) held() bool { return !s.is(noCopy, dropping) }
 // whole says whether a copy has all it is to have, as far as is known here.
 func (s *shard) whole() bool { return s.is(complete, founded) }
 
+// stands says whether a copy stands for that of an owner. What this member has founded is not
+// where it shows that the region was there before: it is taken over.
+func (r *Replica) stands(s *shard) bool {
+	if !s.is(founded) {
+		return s.whole()
+	}
+	l, err := r.view()
+	if err != nil {
+		return false
+	}
+	in := l.regions[r.options.Region]
+	return in == nil || !in.isThere()
+}
+
 // declare writes down what copies of shards are from now on.
 func (r *Replica) declare(is role, shards ...*shard) error {
 	var b store.Batch

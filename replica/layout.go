@@ -284,6 +284,9 @@ func (in *regionLayout) settled(l *layout) bool {
 	return !slices.ContainsFunc(in.aimRing.GetSeats(), func(seat *pb.Seat) bool { return !in.isSettled(l, seat.GetName()) })
 }
 
+// isThere says whether the region has owners, and is not just about to be founded.
+func (in *regionLayout) isThere() bool { return len(in.layout.GetCurrent().GetSeats()) > 0 }
+
 // isSettled says the same of one member.
 func (in *regionLayout) isSettled(l *layout, name string) bool {
 	p := in.progress[name]

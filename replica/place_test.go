@@ -298,6 +298,35 @@ func TestMembersGo(t *testing.T) {
 	check()
 }
 
+// Who founds a region in vain, as it was there before, owns what it has to take over
+// first: until it has, it serves nobody and counts for nobody.
+func TestFoundedInVain(t *testing.T) {
+	c := newCluster(t, memnet.Options{})
+	for _, name := range []string{"eu-1", "eu-2", "eu-3"} {
+		c.start(name, inRegion("eu"))
+	}
+	c.agreeOnAll()
+	vain := c.byName("eu-3")
+	for _, name := range []string{"eu-1", "eu-2"} {
+		c.byName(name).end.Detach()
+	}
+	if err := vain.declare(founded, vain.shards[:testShards]...); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range vain.shards[:testShards] {
+		if vain.stands(s) {
+			t.Errorf("shard %d counts", s.index)
+		}
+		eventually(t, fmt.Sprintf("shard %d is not served", s.index), func() bool { return !s.serving.Load() })
+	}
+	for _, name := range []string{"eu-1", "eu-2"} {
+		c.byName(name).end.Attach()
+	}
+	for _, s := range vain.shards[:testShards] {
+		eventually(t, fmt.Sprintf("shard %d is taken over", s.index), func() bool { return s.serving.Load() && vain.stands(s) })
+	}
+}
+
 // While owners change under a load, no acknowledged write is missing, and no
 // read of a quorum goes back.
 func TestChangeUnderLoad(t *testing.T) {
