@@ -333,18 +333,18 @@ func (r *Replica) report(l *layout, in *regionLayout) error {
 	if in.isSettled(l, name) {
 		return nil
 	}
-	var gained []*shard
+	var coming []*shard
 	for _, s := range r.shards[:r.options.Shards] {
-		if in.claimOf(name, s.index) != heir {
+		if !in.hears(name, s.index) {
 			continue
 		}
 		if !s.whole() {
 			return nil
 		}
-		gained = append(gained, s)
+		coming = append(coming, s)
 	}
 	if joint {
-		caught, err := r.each(gained, func(s *shard) error { return r.catchUp(l, s) })
+		caught, err := r.each(coming, func(s *shard) error { return r.catchUp(l, s) })
 		if err != nil {
 			return err
 		}

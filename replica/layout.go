@@ -278,20 +278,35 @@ func (l *layout) present(owners []string) []string {
 	return slices.DeleteFunc(slices.Clone(owners), func(name string) bool { return l.members[name] == nil })
 }
 
-// settled says whether every member that gains shards by the aim has taken them
-// over: while both rings count, or before.
+// settled says whether every member that is to hear something for the aim has heard
+// it: while both rings count, or before.
 func (in *regionLayout) settled(l *layout) bool {
 	return !slices.ContainsFunc(in.aimRing.GetSeats(), func(seat *pb.Seat) bool { return !in.isSettled(l, seat.GetName()) })
 }
-
-// isThere says whether the region has owners, and is not just about to be founded.
-func (in *regionLayout) isThere() bool { return len(in.layout.GetCurrent().GetSeats()) > 0 }
 
 // isSettled says the same of one member.
 func (in *regionLayout) isSettled(l *layout, name string) bool {
 	p := in.progress[name]
 	said := p.GetRing() == ringHash(in.aimRing) && (in.next == nil || p.GetJoint())
-	return said || l.members[name] == nil || len(in.gained(name)) == 0
+	return said || l.members[name] == nil || !in.reports(name)
+}
+
+// isThere says whether the region has owners, and is not just about to be founded.
+func (in *regionLayout) isThere() bool { return len(in.layout.GetCurrent().GetSeats()) > 0 }
+
+// reports says whether a member is to hear something for the aim.
+func (in *regionLayout) reports(name string) bool {
+	return slices.ContainsFunc(in.aim.Owned(name), func(shard int) bool { return in.hears(name, shard) })
+}
+
+// hears says whether a member is to hear of a shard what its owners have heard: as it
+// gains the shard by the aim or, while both rings count, as it stays and others go,
+// for whom nobody comes. It may be all that remains, and have missed what these have
+// acknowledged.
+func (in *regionLayout) hears(name string, shard int) bool {
+	before, after := in.current.Owners(shard), in.aim.Owners(shard)
+	gains := !slices.Contains(before, name)
+	return slices.Contains(after, name) && (gains || in.next != nil && len(after) < len(before))
 }
 
 // gained returns the shards that a member owns by the aim, and does not own yet.

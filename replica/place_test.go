@@ -327,6 +327,33 @@ func TestFoundedInVain(t *testing.T) {
 	}
 }
 
+// When fewer members are to own a shard, those who stay hear first what all of the
+// owners have acknowledged.
+func TestFewerOwnersHearFirst(t *testing.T) {
+	c := newCluster(t, memnet.Options{})
+	first := c.start("eu-1", inRegion("eu"))
+	for _, name := range []string{"eu-2", "eu-3"} {
+		c.start(name, inRegion("eu"))
+	}
+	c.agreeOnAll()
+	eventually(t, "three own all", func() bool { return len(first.owners("eu", 0)) == 3 })
+	c.byName("eu-3").end.Detach()
+	first.ownersOf(1)
+	eventually(t, "the layout advances", func() bool {
+		l, err := first.view()
+		if err != nil {
+			t.Fatal(err)
+		}
+		in := l.regions["eu"]
+		if len(in.current.Owners(0)) == 1 || in.next != nil && in.settled(l) {
+			t.Fatal("the owners change, and one of them has not heard what the others have")
+		}
+		return in.next != nil
+	})
+	c.byName("eu-3").end.Attach()
+	eventually(t, "one owns all", func() bool { return len(first.owners("eu", 0)) == 1 })
+}
+
 // While owners change under a load, no acknowledged write is missing, and no
 // read of a quorum goes back.
 func TestChangeUnderLoad(t *testing.T) {
