@@ -1531,7 +1531,8 @@ func (x *Seat) GetWeight() uint32 {
 type Layout struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Current       *Ring                  `protobuf:"bytes,1,opt,name=current,proto3" json:"current,omitempty"`
-	Next          *Ring                  `protobuf:"bytes,2,opt,name=next,proto3" json:"next,omitempty"` // set while both count
+	Next          *Ring                  `protobuf:"bytes,2,opt,name=next,proto3" json:"next,omitempty"`      // set while both count
+	Number        uint64                 `protobuf:"varint,3,opt,name=number,proto3" json:"number,omitempty"` // of the steps that came before
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1580,11 +1581,18 @@ func (x *Layout) GetNext() *Ring {
 	return nil
 }
 
-// Progress is how far a member has come toward a ring.
+func (x *Layout) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+// Progress says that a member is ready for the next step of a layout.
 type Progress struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Ring          uint64                 `protobuf:"fixed64,1,opt,name=ring,proto3" json:"ring,omitempty"`  // its hash
-	Joint         bool                   `protobuf:"varint,2,opt,name=joint,proto3" json:"joint,omitempty"` // all was heard while both rings counted
+	Ring          uint64                 `protobuf:"fixed64,1,opt,name=ring,proto3" json:"ring,omitempty"`    // hash of the one that is aimed at
+	Layout        uint64                 `protobuf:"varint,3,opt,name=layout,proto3" json:"layout,omitempty"` // its number
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1626,11 +1634,11 @@ func (x *Progress) GetRing() uint64 {
 	return 0
 }
 
-func (x *Progress) GetJoint() bool {
+func (x *Progress) GetLayout() uint64 {
 	if x != nil {
-		return x.Joint
+		return x.Layout
 	}
-	return false
+	return 0
 }
 
 // User is the record of a user in the table of users: a register of the system
@@ -4855,13 +4863,14 @@ const file_proto_atoll_proto_rawDesc = "" +
 	"\x04Seat\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04zone\x18\x02 \x01(\tR\x04zone\x12\x16\n" +
-	"\x06weight\x18\x03 \x01(\rR\x06weight\"V\n" +
+	"\x06weight\x18\x03 \x01(\rR\x06weight\"n\n" +
 	"\x06Layout\x12(\n" +
 	"\acurrent\x18\x01 \x01(\v2\x0e.atoll.v1.RingR\acurrent\x12\"\n" +
-	"\x04next\x18\x02 \x01(\v2\x0e.atoll.v1.RingR\x04next\"4\n" +
+	"\x04next\x18\x02 \x01(\v2\x0e.atoll.v1.RingR\x04next\x12\x16\n" +
+	"\x06number\x18\x03 \x01(\x04R\x06number\"<\n" +
 	"\bProgress\x12\x12\n" +
-	"\x04ring\x18\x01 \x01(\x06R\x04ring\x12\x14\n" +
-	"\x05joint\x18\x02 \x01(\bR\x05joint\"n\n" +
+	"\x04ring\x18\x01 \x01(\x06R\x04ring\x12\x16\n" +
+	"\x06layout\x18\x03 \x01(\x04R\x06layoutJ\x04\b\x02\x10\x03\"n\n" +
 	"\x04User\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\"\n" +
 	"\x04role\x18\x02 \x01(\x0e2\x0e.atoll.v1.RoleR\x04role\x12\x1a\n" +

@@ -329,7 +329,7 @@ func (r *Replica) tableVector() []byte {
 
 // report writes down that this member has come as far as the aim asks of it.
 func (r *Replica) report(l *layout, in *regionLayout) error {
-	name, hash, joint := r.options.Member, ringHash(in.aimRing), in.next != nil
+	name, ready := r.options.Member, in.ready()
 	if in.isSettled(l, name) {
 		return nil
 	}
@@ -343,7 +343,7 @@ func (r *Replica) report(l *layout, in *regionLayout) error {
 		}
 		coming = append(coming, s)
 	}
-	if joint {
+	if in.next != nil {
 		caught, err := r.each(coming, func(s *shard) error { return r.catchUp(l, s) })
 		if err != nil {
 			return err
@@ -355,10 +355,10 @@ func (r *Replica) report(l *layout, in *regionLayout) error {
 	}
 	// What the owners know of the table has come with their answers: if it is
 	// another aim by now, all of this was for nothing.
-	if now, err := r.view(); err != nil || !now.aims(r.options.Region, hash) {
+	if now, err := r.view(); err != nil || !now.aims(r.options.Region, ready) {
 		return err
 	}
-	return r.setEntry(progressPrefix+name, &pb.Progress{Ring: hash, Joint: joint})
+	return r.setEntry(progressPrefix+name, ready)
 }
 
 // advance writes down the next step of the layout once all are ready for it, if

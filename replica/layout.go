@@ -286,13 +286,17 @@ func (in *regionLayout) settled(l *layout) bool {
 
 // isSettled says the same of one member.
 func (in *regionLayout) isSettled(l *layout, name string) bool {
-	p := in.progress[name]
-	said := p.GetRing() == ringHash(in.aimRing) && (in.next == nil || p.GetJoint())
-	return said || l.members[name] == nil || !in.reports(name)
+	return proto.Equal(in.progress[name], in.ready()) || l.members[name] == nil || !in.reports(name)
 }
 
 // isThere says whether the region has owners, and is not just about to be founded.
 func (in *regionLayout) isThere() bool { return len(in.layout.GetCurrent().GetSeats()) > 0 }
+
+// ready is what a member writes down that has heard all it is to hear for the aim. The
+// number tells it from what it wrote when the region last aimed at the same ring.
+func (in *regionLayout) ready() *pb.Progress {
+	return &pb.Progress{Ring: ringHash(in.aimRing), Layout: in.layout.GetNumber()}
+}
 
 // reports says whether a member is to hear something for the aim.
 func (in *regionLayout) reports(name string) bool {
@@ -316,11 +320,11 @@ func (in *regionLayout) gained(name string) []int {
 	})
 }
 
-// aims says whether a region is on its way to the ring of a hash. It may be there
-// no more: whoever was its last member has been removed.
-func (l *layout) aims(region string, hash uint64) bool {
+// aims says whether a region is at the step that members are ready for. It may be
+// there no more: whoever was its last member has been removed.
+func (l *layout) aims(region string, ready *pb.Progress) bool {
 	in := l.regions[region]
-	return in != nil && in.aimRing != nil && ringHash(in.aimRing) == hash
+	return in != nil && in.aimRing != nil && proto.Equal(in.ready(), ready)
 }
 
 // advanced returns the layout that comes after, nil if there is none yet.
@@ -329,9 +333,9 @@ func (in *regionLayout) advanced(l *layout) *pb.Layout {
 	case in.layout == nil || in.aim == nil || !in.settled(l):
 		return nil
 	case in.next != nil:
-		return &pb.Layout{Current: in.layout.GetNext()}
+		return &pb.Layout{Current: in.layout.GetNext(), Number: in.layout.GetNumber() + 1}
 	}
-	return &pb.Layout{Current: in.layout.GetCurrent(), Next: in.wanted}
+	return &pb.Layout{Current: in.layout.GetCurrent(), Next: in.wanted, Number: in.layout.GetNumber() + 1}
 }
 
 // claim is what a member is to a shard.

@@ -182,13 +182,15 @@ func TestEnrollNamesake(t *testing.T) {
 // error of whoever still works on that.
 func TestReportOfARegionThatIsGone(t *testing.T) {
 	ring := &pb.Ring{Owners: 1, Seats: []*pb.Seat{{Name: "eu", Weight: 1}}}
-	l := &layout{regions: map[string]*regionLayout{"eu": {aimRing: ring}, "us": {}}}
+	l := &layout{regions: map[string]*regionLayout{"eu": {aimRing: ring, layout: &pb.Layout{Number: 7}}, "us": {}}}
 	for region, want := range map[string]bool{"eu": true, "us": false, "ap": false} {
-		if got := l.aims(region, ringHash(ring)); got != want {
+		if got := l.aims(region, &pb.Progress{Ring: ringHash(ring), Layout: 7}); got != want {
 			t.Errorf("%s aims at the ring: %v, want %v", region, got, want)
 		}
 	}
-	if l.aims("eu", 1) {
-		t.Error("eu aims at another ring")
+	for _, other := range []*pb.Progress{{Ring: 1, Layout: 7}, {Ring: ringHash(ring), Layout: 6}} {
+		if l.aims("eu", other) {
+			t.Errorf("eu aims at %v", other)
+		}
 	}
 }

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/atolldb/atoll/internal/ring"
 	"github.com/atolldb/atoll/internal/store"
 	"github.com/atolldb/atoll/internal/store/badgerstore"
@@ -352,6 +354,53 @@ func TestFewerOwnersHearFirst(t *testing.T) {
 	})
 	c.byName("eu-3").end.Attach()
 	eventually(t, "one owns all", func() bool { return len(first.owners("eu", 0)) == 1 })
+}
+
+// What a member has reported when owners last changed so does not count when they
+// change so again.
+func TestOwnersChangeBackAndForth(t *testing.T) {
+	c := newCluster(t, memnet.Options{})
+	first := c.start("eu-1", inRegion("eu"))
+	first.ownersOf(1)
+	second := c.start("eu-2", inRegion("eu"))
+	weigh := func(weight uint32) {
+		l, err := first.view()
+		if err == nil {
+			record := proto.CloneOf(l.members["eu-2"])
+			record.Weight = weight
+			err = first.setEntry(memberPrefix+"eu-2", record)
+		}
+		if err == nil {
+			l, err = first.view()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		in := l.regions["eu"]
+		if in.aim == nil || in.settled(l) {
+			t.Fatalf("the owners change to %v, and one has not taken over what it gains", in.aimRing)
+		}
+	}
+	settle := func() {
+		eventually(t, "the owners have changed", func() bool {
+			for _, m := range c.members {
+				l, err := m.view()
+				if err != nil || l.regions["eu"].aim != nil || len(l.members) < 2 {
+					return false
+				}
+			}
+			return true
+		})
+	}
+	settle()
+	for _, weight := range []uint32{9, 1} {
+		weigh(weight)
+		settle()
+	}
+	second.end.Detach()
+	weigh(9)
+	second.end.Attach()
+	settle()
 }
 
 // While owners change under a load, no acknowledged write is missing, and no
