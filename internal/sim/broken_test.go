@@ -11,6 +11,7 @@ type breakage struct {
 var (
 	rotting = []string{"-rot=1"}
 	exactly = []string{"-exact=1"}
+	placing = []string{"-placed=1"}
 )
 
 // patch replaces a text that occurs once in a file.
@@ -301,4 +302,31 @@ var breaks = []breakage{
 	{"linear-back", "a linearizable read ends when a quorum has heard what it shows", 300, []patch{
 		{"replica/consistency.go", `(level != pb.Consistency_LINEARIZABLE || common`, `(level != pb.Consistency_LINEARIZABLE || broken("linear-back") || common`},
 	}, exactly},
+	{"leave-early", "a copy is removed when every owner has heard what it has", 60, []patch{
+		{"replica/handover.go", `!a.complete || !includes(a.ranges, mine):`, `!a.complete || !includes(a.ranges, mine) && !broken("leave-early"):`},
+	}, placing},
+	{"leave-actor", "a copy that comes back is somebody new", 60, []patch{
+		{"replica/copies.go", `	s.set(0, crdt.NewHeard(nil), merkle.Digest{})`, `	s.set(map[bool]crdt.Actor{true: s.actor}[broken("leave-actor")], crdt.NewHeard(nil), merkle.Digest{})`},
+	}, placing},
+	// A member that gains a shard is held back by join-unheard as well: this alone does
+	// harm where an owner has lost its disk, and nothing else keeps it from counting.
+	{"join-early", "an owner that has lost its copy counts when it has taken it over", 60, []patch{
+		{"replica/arrange.go", `come, failed := r.each(some, func(s *shard) error { return r.catchUp(l, in, s) })`, `come, failed := r.each(some, func(s *shard) error {
+			if broken("join-early") {
+				return nil
+			}
+			return r.catchUp(l, in, s)
+		})`},
+	}, placing},
+	{"join-unheard", "who becomes an owner hears what the owners have acknowledged meanwhile", 60, []patch{
+		{"replica/arrange.go", `caught, err := r.each(coming, func(s *shard) error { return r.catchUp(l, in, s) })`, `caught, err := r.each(coming, func(s *shard) error {
+			if broken("join-unheard") {
+				return nil
+			}
+			return r.catchUp(l, in, s)
+		})`},
+	}, placing},
+	{"stay-unheard", "who stays an owner does so, too, if others go", 200, []patch{
+		{"replica/layout.go", `(gains || in.next != nil`, `(gains || !broken("stay-unheard") && in.next != nil`},
+	}, placing},
 }

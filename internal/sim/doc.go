@@ -16,6 +16,7 @@
 //
 //	Generate, Schedule, Step   what happens, as a list that can be read and cut
 //	AddRot, AddPlacement       bit rot; members, regions and owners that change
+//	owners                     which reads must show which writes
 //	AddExact, Access           a register that is written and read linearizably
 //	Run, world                 plays a schedule on real replicas
 //	network, disk              the faulty ground they stand on

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
@@ -34,56 +33,11 @@ const (
 	seats = 3 * zones
 )
 
-// AddPlacement makes a placed history of one in which everybody owns everything.
-// Data that is put back without a word is left out: who has it may have handed it
-// over since.
-func AddPlacement(s Schedule) Schedule {
-	r := rand.New(rand.NewPCG(s.Seed, 3))
-	s.Placed = true
-	s.Members = slices.Clone(s.Members)
-	s.Steps = slices.DeleteFunc(slices.Clone(s.Steps), func(step Step) bool {
-		return step.Kind == Revert || step.Kind == Rot || step.Kind == Invent || step.Kind == Swap
-	})
-	var span time.Duration
-	for _, step := range s.Steps {
-		span = max(span, step.At)
-	}
-	at := func() time.Duration { return time.Duration(r.Int64N(int64(span) + 1)) }
-	enter := func(like Member, late bool, at time.Duration) {
-		like.Late = late
-		like.Name = fmt.Sprint(like.Region, len(s.Members)+1)
-		if late {
-			s.Steps = append(s.Steps, Step{At: at, Kind: Start, Member: len(s.Members)})
-		}
-		s.Members = append(s.Members, like)
-	}
-	for n := 1 + r.IntN(4); n > 0; n-- {
-		enter(s.Members[r.IntN(len(s.Members))], r.IntN(3) > 0, at())
-	}
-	s.Steps = append(s.Steps, Step{At: time.Millisecond, Kind: Owners, N: 1 + r.IntN(3)})
-	for n := r.IntN(3); n > 0; n-- {
-		s.Steps = append(s.Steps, Step{At: at(), Kind: Owners, N: 1 + r.IntN(3)})
-	}
-	for n := r.IntN(3); n > 0; n-- {
-		s.Steps = append(s.Steps, Step{At: at(), Kind: Leave, Member: r.IntN(len(s.Members))})
-	}
-	for n := r.IntN(3); n > 0; n-- {
-		s.Steps = append(s.Steps, Step{At: at(), Kind: Move, Member: r.IntN(len(s.Members)), N: r.IntN(seats)})
-	}
-	for n := r.IntN(3); n > 0; n-- {
-		dead, when := r.IntN(len(s.Members)), at()
-		s.Steps = append(s.Steps, Step{At: when, Kind: Remove, Member: dead})
-		enter(s.Members[dead], true, when+time.Duration(r.Int64N(int64(3*time.Second))))
-	}
-	slices.SortStableFunc(s.Steps, func(a, b Step) int { return int(a.At - b.At) })
-	return s
-}
-
 // place has a member stand in the table.
 func (m *member) place(o *replica.Options) {
 	first := m.world.schedule.Members[slices.IndexFunc(m.world.schedule.Members, func(is Member) bool { return is.Region == m.Region })]
 	o.Owners = nil
-	o.Joins, o.Seeds, o.FoundAfter = true, first.Name != m.Name, foundAfter
+	o.Joins, o.Seeds, o.FoundAfter = true, first.Name != m.Name || len(m.emptied) > 0, foundAfter
 	o.Record = func() *pb.Member {
 		return &pb.Member{Name: m.Name, Region: m.Region, Zone: fmt.Sprint("z", m.seat%zones), Weight: uint32(1 + m.seat/zones)}
 	}
@@ -91,8 +45,13 @@ func (m *member) place(o *replica.Options) {
 
 // order has any member that is up do what an operator asks for.
 func (w *world) order(do func(ctx context.Context, r *replica.Replica) error) {
+	w.orderOthers(nil, do)
+}
+
+// orderOthers has any but one do that.
+func (w *world) orderOthers(but *member, do func(ctx context.Context, r *replica.Replica) error) {
 	for _, m := range w.members {
-		if m.replica == nil || m.disk.unwell() {
+		if m == but || m.replica == nil || m.disk.unwell() {
 			continue
 		}
 		r := m.replica
@@ -111,7 +70,7 @@ func (w *world) leave(m *member) {
 		return
 	}
 	m.leaving = true
-	w.order(func(ctx context.Context, r *replica.Replica) error { return r.Decommission(ctx, m.Name) })
+	w.orderOthers(m, func(ctx context.Context, r *replica.Replica) error { return r.Decommission(ctx, m.Name) })
 }
 
 // stays says whether another member stays in the region of one that goes.
@@ -238,6 +197,25 @@ func (w *world) owning(shard int) []*member {
 		return w.members
 	}
 	return slices.DeleteFunc(slices.Clone(w.members), func(m *member) bool { return !m.owns[shard] })
+}
+
+// isFounding says whether a write makes a copy that of a region's founder.
+func isFounding(write store.Write) bool {
+	const founded = 5
+	return write.Key[0] == 's' && len(write.Value) > 0 && write.Value[0] == founded
+}
+
+// found notes that a member founds its region, once for each shard. A second founder
+// has not heard of the first: what the one acknowledges the other need not know. w.mu
+// is held.
+func (m *member) found(shard int) {
+	w := m.world
+	if w.founders[m.Region] == nil {
+		w.founders[m.Region] = map[int]int{}
+	}
+	if w.founders[m.Region][shard]++; w.founders[m.Region][shard] > 1 {
+		m.forget(shard, false)
+	}
 }
 
 // isRemoval says whether a write removes what a copy of a shard says of itself.

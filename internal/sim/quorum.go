@@ -59,14 +59,15 @@ func (o owners) meet(write, read *request, lost owners) bool {
 // meetPlaced says the same where owners change, which takes care of majorities:
 // whoever is to be an owner hears what a majority of them has heard, and so does
 // an owner that has lost its disk, unless there was nobody else.
-func meetPlaced(write, read *request, lost owners) bool {
+// Two founders of a region need not know of each other.
+func (w *world) meetPlaced(write, read *request, lost owners) bool {
 	bears := func(n, lost int) bool { return lost == 0 || lost == 1 && n > 1 }
 	majority := func(r *request, region string) bool {
 		return r.level == pb.Consistency_LOCAL_QUORUM && r.member.Region == region ||
 			r.level == pb.Consistency_EACH_QUORUM || r.level == pb.Consistency_ALL
 	}
 	for region, n := range write.owners {
-		if majority(write, region) && majority(read, region) && bears(n, lost[region]) {
+		if majority(write, region) && majority(read, region) && bears(n, lost[region]) && w.founders[region][read.shard] < 2 {
 			return true
 		}
 	}
@@ -125,7 +126,7 @@ func (w *world) mustShow(read, write *request, present owners) bool {
 		}
 	}
 	if w.schedule.Placed {
-		return meetPlaced(write, read, lost)
+		return w.meetPlaced(write, read, lost)
 	}
 	return present.meet(write, read, lost)
 }

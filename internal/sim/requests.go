@@ -210,6 +210,8 @@ func (m *member) wrote(writes []store.Write, in groups) {
 		case shard >= w.schedule.Shards: // the cluster's own
 		case isRemoval(write):
 			m.removed(shard)
+		case isFounding(write):
+			m.found(shard)
 		case kind == 'v' && len(rest) == 0:
 			state, err := decodeState(write.Value)
 			if err != nil {

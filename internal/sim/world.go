@@ -42,10 +42,11 @@ type world struct {
 	losses   int    // events that may be gone for good
 	rots     int    // entries that were changed on a disk
 	rotted   map[leafAt]bool
-	formed   bool               // the regions have met
-	agreed   map[int][]*request // acknowledged writes, by shard
-	faults   int                // of copies that lost something
-	borne    bool               // one of them did not end the present age
+	formed   bool                   // the regions have met
+	agreed   map[int][]*request     // acknowledged writes, by shard
+	faults   int                    // of copies that lost something
+	founders map[string]map[int]int // of regions, by shard
+	borne    bool                   // one of them did not end the present age
 }
 
 // Outcome is what came of a schedule.
@@ -100,6 +101,7 @@ func Run(s Schedule) *Outcome {
 	w.sessions = map[sessionShard][]byte{}
 	w.rotted = map[leafAt]bool{}
 	w.agreed = map[int][]*request{}
+	w.founders = map[string]map[int]int{}
 	w.network = newNetwork(w.chance, s.Network)
 	for i, m := range s.Members {
 		w.add(i, m)
