@@ -63,7 +63,7 @@ func (r *Replica) doHinted(ctx context.Context, shard int, request *pb.Request) 
 func (r *Replica) checkAbsent(shard int) error {
 	sets, err := r.electorates(shard)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w %d, and who is one is not known: %v", ErrNotOwner, shard, err)
 	}
 	states, _ := r.observer.opinion()
 	for _, owner := range everyone(sets) {

@@ -152,6 +152,19 @@ func TestHintsIfAbsent(t *testing.T) {
 	eventually(t, "it takes the write", func() bool { return try() == nil })
 }
 
+// Who has met nobody yet does not know that no owner is there.
+func TestHintsOfStrangers(t *testing.T) {
+	c := newCluster(t, memnet.Options{})
+	m := c.start("eu-2", func(o *Options) {
+		inRegion("eu")(o)
+		o.Joins, o.FoundAfter = true, time.Hour
+	})
+	_, err := m.DoHinted(t.Context(), 0, &pb.Request{Operations: []*pb.Operation{incr(keyIn(0, "k", 0), 1)}, IfAbsent: true})
+	if code := EncodeError(err).GetCode(); err == nil || code != pb.Error_NOT_OWNER {
+		t.Errorf("%v, told as %v; want %v", err, code, pb.Error_NOT_OWNER)
+	}
+}
+
 // A copy that stands in for owners takes no operation ids: it ends before it could
 // take anything back. Nothing is written for what it refuses.
 func TestHintsTakeNoOperationIDs(t *testing.T) {
