@@ -39,7 +39,7 @@ func app(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 		Version:     server.Version,
 		Commands: []*cli.Command{
 			counterCommand(), setCommand(), registerCommand(), delCommand(), scanCommand(),
-			statusCommand(), membersCommand(), memberCommand(), ringCommand(), settingsCommand(), userCommand(), certsCommand(), verifyCommand(), scrubCommand(), backupCommand(), restoreCommand(), benchCommand(), loadCommand(), demoCommand(),
+			statusCommand(), membersCommand(), memberCommand(), ringCommand(), settingsCommand(), userCommand(), certsCommand(), verifyCommand(), scrubCommand(), backupCommand(), restoreCommand(), exportCommand(), importCommand(), benchCommand(), loadCommand(), demoCommand(),
 			versionCommand(), completionCommand(),
 		},
 		Flags: []cli.Flag{

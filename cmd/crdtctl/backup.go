@@ -6,9 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -40,7 +39,7 @@ who reads it reads the data. See restore.`,
 // taking is a backup under way.
 type taking struct {
 	line   progress
-	part   *bufio.Writer
+	part   io.Writer
 	writer *backup.Writer
 	header backup.Header
 	// since is the sum of the backup before, of whose header and marks by shard.
@@ -97,8 +96,8 @@ func (t *taking) follow(path string) error {
 
 func takeBackup(c *cli.Context) error {
 	path := c.Args().First()
-	if _, err := os.Stat(path); err == nil {
-		return usagef("%s is there already; name another file", path)
+	if err := notThere(path); err != nil {
+		return err
 	}
 	return connected(c, func(ctx context.Context, cl *client.Client) error {
 		t := &taking{line: newProgress(c), known: map[int][]byte{}}
@@ -108,7 +107,14 @@ func takeBackup(c *cli.Context) error {
 				return err
 			}
 		}
-		total, err := t.write(path, func() error { return cl.Backup(ctx, c.String("member"), t) })
+		var total backup.Total
+		err := newFile(path, func(w io.Writer) (err error) {
+			t.part = w
+			if err = cl.Backup(ctx, c.String("member"), t); err == nil {
+				total, err = t.writer.Finish()
+			}
+			return err
+		})
 		if err != nil {
 			return err
 		}
@@ -117,26 +123,6 @@ func takeBackup(c *cli.Context) error {
 			"member": t.header.Member, "file": path, "pairs": total.Pairs, "bytes": total.Bytes, "sum": total.Sum, "since": t.since,
 		}, text("%s: %d keys, %s", t.header.Member, total.Pairs, mebibytes(total.Bytes)))
 	})
-}
-
-// write has a file written beside its place, and puts it there once all of it is
-// on disk.
-func (t *taking) write(path string, copyAll func() error) (total backup.Total, err error) {
-	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return total, err
-	}
-	t.part = bufio.NewWriterSize(file, 1<<20)
-	if err = copyAll(); err == nil {
-		total, err = t.writer.Finish()
-	}
-	if err == nil {
-		err = errors.Join(t.part.Flush(), file.Sync())
-	}
-	if err = errors.Join(err, file.Close()); err == nil {
-		err = os.Link(file.Name(), path) // which takes no other's place
-	}
-	return total, errors.Join(err, os.Remove(file.Name()))
 }
 
 func restoreCommand() *cli.Command {

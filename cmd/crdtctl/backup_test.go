@@ -20,6 +20,7 @@ type island struct {
 }
 
 func newIsland(t *testing.T) *island {
+	t.TempDir() // what there is below it is removed after the members have stopped
 	network, err := wan.New("eu", "us")
 	if err != nil {
 		t.Fatal(err)

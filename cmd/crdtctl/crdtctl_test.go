@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -64,7 +65,7 @@ func (o output) wantLine(t testing.TB, code int, texts ...string) {
 
 func start(t testing.TB, c server.Config) *server.Server {
 	t.Helper()
-	c.Data, c.Shards, c.Durability, c.Listen.Client = t.TempDir(), 8, "os", "127.0.0.1:0"
+	c.Data, c.Shards, c.Durability, c.Listen.Client = t.TempDir(), cmp.Or(c.Shards, 8), "os", "127.0.0.1:0"
 	c.SolicitDelay, c.GossipInterval = 5*time.Millisecond, 20*time.Millisecond
 	member, err := server.Start(context.Background(), c, nil)
 	if err != nil {

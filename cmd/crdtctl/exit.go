@@ -11,6 +11,7 @@ import (
 
 	"github.com/atolldb/atoll/client"
 	"github.com/atolldb/atoll/internal/demo"
+	"github.com/atolldb/atoll/internal/transfer"
 )
 
 // The exit codes, as --help lists them.
@@ -51,6 +52,7 @@ var outcomes = [...]struct {
 	{errUsage, exitUsage, ""},
 	{demo.ErrOptions, exitUsage, ""},
 	{client.ErrInvalid, exitUsage, ""},
+	{transfer.ErrBad, exitUsage, ""},
 	{client.ErrForbidden, exitUsage, ""},
 	{client.ErrUnreachable, exitUnreachable, ""},
 	{client.ErrNotFound, exitNo, ""},
@@ -73,6 +75,11 @@ type readError struct {
 }
 
 func (e readError) Unwrap() error { return e.error }
+
+// advised is an error that says itself what to do about it.
+type advised struct{ error }
+
+func (e advised) Unwrap() error { return e.error }
 
 // isUnknown says of an error that what was asked for may have been done.
 func isUnknown(err error) bool {
@@ -119,7 +126,7 @@ func report(stderr io.Writer, err error) int {
 			if code == exitUnknown && reads {
 				code, o.advice = exitFailure, "nothing was changed; the log of the member says more"
 			}
-			if o.advice != "" {
+			if o.advice != "" && !errors.As(err, new(advised)) {
 				text += "; " + o.advice
 			}
 			break

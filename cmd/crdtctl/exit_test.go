@@ -347,7 +347,7 @@ done
 	program.Env = append(os.Environ(), "PATH="+shell(t)+string(os.PathListSeparator)+os.Getenv("PATH"))
 	program.Stderr = os.Stderr
 	got, err := program.Output()
-	want := `: counter set register del scan status members member ring settings user certs verify scrub backup restore bench load demo version completion
+	want := `: counter set register del scan status members member ring settings user certs verify scrub backup restore export import bench load demo version completion
 co: counter completion
 counter : incr id get reset
 counter g: get
