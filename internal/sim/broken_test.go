@@ -311,19 +311,14 @@ var breaks = []breakage{
 	// A member that gains a shard is held back by join-unheard as well: this alone does
 	// harm where an owner has lost its disk, and nothing else keeps it from counting.
 	{"join-early", "an owner that has lost its copy counts when it has taken it over", 60, []patch{
-		{"replica/arrange.go", `come, failed := r.each(some, func(s *shard) error { return r.catchUp(l, in, s) })`, `come, failed := r.each(some, func(s *shard) error {
-			if broken("join-early") {
-				return nil
-			}
-			return r.catchUp(l, in, s)
-		})`},
+		{"replica/arrange.go", `			if err := r.catchUp(l, s); err != nil {`, `			if err := r.catchUp(l, s); err != nil && !broken("join-early") {`},
 	}, placing},
 	{"join-unheard", "who becomes an owner hears what the owners have acknowledged meanwhile", 60, []patch{
-		{"replica/arrange.go", `caught, err := r.each(coming, func(s *shard) error { return r.catchUp(l, in, s) })`, `caught, err := r.each(coming, func(s *shard) error {
+		{"replica/arrange.go", `caught, err := r.each(coming, func(s *shard) error { return r.catchUp(l, s) })`, `caught, err := r.each(coming, func(s *shard) error {
 			if broken("join-unheard") {
 				return nil
 			}
-			return r.catchUp(l, in, s)
+			return r.catchUp(l, s)
 		})`},
 	}, placing},
 	{"stay-unheard", "who stays an owner does so, too, if others go", 200, []patch{
