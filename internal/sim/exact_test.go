@@ -73,6 +73,35 @@ func inexact(out *Outcome) string {
 	return ""
 }
 
+// miscounted says which read of the counter is not what a counter would say, or "".
+// It has all that was acknowledged before the read came, in its age; nothing that was
+// asked for only after it was answered; and all that an earlier read had.
+func miscounted(out *Outcome) string {
+	age := func(c Count) int {
+		n, _ := slices.BinarySearch(out.Ages, c.Called)
+		return n
+	}
+	for _, read := range out.Counts {
+		begun := age(read)
+		if read.Add || begun < len(out.Ages) && out.Ages[begun] <= read.Returned {
+			continue // a loss in between: anything goes
+		}
+		var most int64
+		for _, c := range out.Counts {
+			if c.Add && c.Called < read.Returned {
+				most |= c.N
+			}
+			if c.Returned < read.Called && age(c) == begun && read.N&c.N != c.N {
+				return fmt.Sprintf("the counter reads %b at %v, and had %b at %v", read.N, read.Called, c.N, c.Returned)
+			}
+		}
+		if read.N&^most != 0 {
+			return fmt.Sprintf("the counter reads %b at %v, of which only %b was added", read.N, read.Called, most)
+		}
+	}
+	return ""
+}
+
 func listed(history []porcupine.Operation) string {
 	slices.SortFunc(history, func(a, b porcupine.Operation) int { return int(a.Call - b.Call) })
 	var b strings.Builder
@@ -119,6 +148,40 @@ func TestInexact(t *testing.T) {
 	}
 	for _, test := range tests {
 		wrong := inexact(&Outcome{Accesses: test.accesses, Ages: test.ages})
+		if (wrong == "") != test.exact {
+			t.Errorf("%s: exact is to be %v: %s", test.name, test.exact, wrong)
+		}
+	}
+}
+
+// The check sees what no counter does, and no more than that.
+func TestMiscounted(t *testing.T) {
+	add := func(n int64, called, returned time.Duration) Count {
+		return Count{Add: true, N: n, Called: called, Returned: returned}
+	}
+	read := func(n int64, called, returned time.Duration) Count {
+		return Count{N: n, Called: called, Returned: returned}
+	}
+	tests := []struct {
+		name   string
+		counts []Count
+		ages   []time.Duration
+		exact  bool
+	}{
+		{"in order", []Count{read(0, 1, 2), add(1, 3, 4), add(2, 5, 6), read(3, 7, 8)}, nil, true},
+		{"lost", []Count{add(1, 1, 2), add(2, 3, 4), read(2, 5, 6)}, nil, false},
+		{"lost in another age", []Count{add(1, 1, 2), add(2, 4, 5), read(2, 6, 7)}, []time.Duration{3}, true},
+		{"lost within another age", []Count{add(1, 1, 2), add(2, 4, 5), read(1, 6, 7)}, []time.Duration{3}, false},
+		{"lost while it is read", []Count{add(1, 1, 2), read(0, 3, 5)}, []time.Duration{4}, true},
+		{"while it is added", []Count{add(1, 1, 9), read(0, 2, 3), read(1, 4, 5)}, nil, true},
+		{"back and forth", []Count{add(1, 1, 9), read(1, 2, 3), read(0, 4, 5)}, nil, false},
+		{"side by side", []Count{add(1, 1, 9), read(1, 2, 5), read(0, 3, 4)}, nil, true},
+		{"a failed one that shows", []Count{add(1, 1, never), read(0, 2, 3), read(1, 4, 5)}, nil, true},
+		{"before it was asked for", []Count{read(1, 1, 2), add(1, 3, 4)}, nil, false},
+		{"twice", []Count{add(1, 1, 2), read(2, 3, 4)}, nil, false},
+	}
+	for _, test := range tests {
+		wrong := miscounted(&Outcome{Counts: test.counts, Ages: test.ages})
 		if (wrong == "") != test.exact {
 			t.Errorf("%s: exact is to be %v: %s", test.name, test.exact, wrong)
 		}

@@ -14,7 +14,7 @@ type placer struct {
 	*rand.Rand
 	schedule Schedule
 	span     time.Duration // of the schedule as it was
-	asked    []Step        // by clients
+	asked    []Step        // by clients, but of what is counted
 }
 
 // AddPlacement makes a placed history of one in which everybody owns everything.
@@ -33,6 +33,7 @@ func AddPlacement(s Schedule) Schedule {
 	for _, step := range s.Steps {
 		p.span = max(p.span, step.At)
 		switch {
+		case step.Kind == Ask && isCounted(step.Operations[0]):
 		case step.Kind == Ask:
 			p.asked = append(p.asked, step)
 		case step.Kind == Revert, step.Kind == Rot, step.Kind == Invent, step.Kind == Swap, quiet && step.Kind != Start:

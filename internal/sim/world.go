@@ -57,6 +57,7 @@ type Outcome struct {
 	Stats   Stats
 
 	Accesses []Access        // of the register that is exact
+	Counts   []Count         // of the counter
 	Ages     []time.Duration // when later ages began: see Access
 }
 
