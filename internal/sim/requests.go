@@ -118,6 +118,9 @@ func (m *member) answered(r *request, a *pb.Answer) {
 	defer w.mu.Unlock()
 	m.waiting = slices.DeleteFunc(m.waiting, func(o *request) bool { return o == r })
 	w.outcome.Stats.answer(a)
+	if r.hinted && w.schedule.Placed && a.GetError() == nil {
+		w.outcome.Stats.Hints++
+	}
 	if m.rotten[r.shard] && strings.Contains(a.GetError().GetText(), store.ErrCorrupt.Error()) {
 		r.event = nil // refused alone, whatever was committed with it
 	}

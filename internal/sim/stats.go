@@ -18,6 +18,7 @@ type Stats struct {
 	Refused    int // requests that were answered with an error
 	Events     int
 	Levels     [pb.Consistency_LINEARIZABLE + 1]int // requests that were acknowledged at levels above one
+	Hints      int                                  // writes that were acknowledged in place of owners
 	Shown      int                                  // reads that had to show a write and did, once for each write
 	Again      int                                  // operations that were acknowledged and counted before
 	Twice      int                                  // operations that stay counted twice, as seen by each member
@@ -63,6 +64,7 @@ func (s *Stats) Add(o Stats) {
 	for level, n := range o.Levels {
 		s.Levels[level] += n
 	}
+	s.Hints += o.Hints
 	s.Shown += o.Shown
 	s.Again += o.Again
 	s.Twice += o.Twice
@@ -100,7 +102,7 @@ func (s Stats) String() string {
 	for level := pb.Consistency_LOCAL_QUORUM; int(level) < len(s.Levels); level++ {
 		fmt.Fprintf(&b, " %s %d,", strings.ToLower(level.String()), s.Levels[level])
 	}
-	fmt.Fprintf(&b, " writes that reads had to show %d\n", s.Shown)
+	fmt.Fprintf(&b, " in place of owners %d; writes that reads had to show %d\n", s.Hints, s.Shown)
 	fmt.Fprintf(&b, "operations acknowledged again %d, taken back %d, seen to stay counted twice %d\n", s.Again, s.Repairs["operations_corrected"], s.Twice)
 	b.WriteString("faults:")
 	for k := Crash; k < kinds; k++ {
