@@ -12,58 +12,75 @@ import (
 	"github.com/atolldb/atoll/server"
 )
 
-// island is a cluster of two regions whose members come and go.
+// island is a cluster whose members come and go: "eu" is the only one of its region,
+// "eu-1" one of several.
 type island struct {
 	t       *testing.T
 	network *wan.Network
 	members map[string]*server.Server
 }
 
-func newIsland(t *testing.T) *island {
+func newIsland(t *testing.T, regions ...string) *island {
 	t.TempDir() // what there is below it is removed after the members have stopped
-	network, err := wan.New("eu", "us")
+	network, err := wan.New(regions...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	i := &island{t, network, map[string]*server.Server{}}
 	t.Cleanup(func() {
-		for region := range i.members {
-			i.stop(region)
+		for name := range i.members {
+			i.stop(name)
 		}
 		network.Close()
 	})
 	return i
 }
 
-func (i *island) start(region, data string) {
+func (i *island) start(name, data string) {
 	i.t.Helper()
-	others := i.network.Addresses()
-	own := others[region][0]
-	delete(others, region)
-	m, err := server.Start(context.Background(), server.Config{
-		Region: region, Regions: others, GatewayAdvertise: own, Data: data, Shards: 8, Durability: "os",
-		Listen: server.Listen{Client: "127.0.0.1:0"}, SolicitDelay: 5 * time.Millisecond, GossipInterval: 20 * time.Millisecond,
-	}, nil)
+	m, err := i.try(name, data)
 	if err != nil {
 		i.t.Fatal(err)
 	}
-	i.network.Attach(region, m.Addresses().Gateway)
-	i.members[region] = m
+	i.network.Attach(m.Config().Region, m.Addresses().Gateway)
+	i.members[name] = m
 }
 
-func (i *island) stop(region string) {
-	if err := i.members[region].Close(); err != nil {
+func (i *island) try(name, data string) (*server.Server, error) {
+	region, _, isOneOfSome := strings.Cut(name, "-")
+	others := i.network.Addresses()
+	own := others[region][0]
+	delete(others, region)
+	c := server.Config{
+		Region: region, Regions: others, GatewayAdvertise: own, Data: data, Shards: 8, Durability: "os",
+		Listen: server.Listen{Client: "127.0.0.1:0"}, SolicitDelay: 5 * time.Millisecond, GossipInterval: 20 * time.Millisecond,
+	}
+	if isOneOfSome {
+		c.Name = name
+	}
+	for _, m := range i.members {
+		if m.Config().Region == region {
+			c.Join = append(c.Join, m.Addresses().Cluster)
+		}
+	}
+	return server.Start(context.Background(), c, nil)
+}
+
+func (i *island) stop(name string) {
+	m := i.members[name]
+	i.network.Detach(m.Config().Region, m.Addresses().Gateway)
+	if err := m.Close(); err != nil {
 		i.t.Error(err)
 	}
-	delete(i.members, region)
+	delete(i.members, name)
 }
 
-// in runs a command line at a region's member and returns what it prints.
-func (i *island) in(region string, args ...string) string {
+// in runs a command line at a member and returns what it prints.
+func (i *island) in(name string, args ...string) string {
 	i.t.Helper()
-	o := crdtctl(i.t, "", append([]string{"--server", i.members[region].Addresses().Client}, args...)...)
+	o := crdtctl(i.t, "", append([]string{"--server", i.members[name].Addresses().Client}, args...)...)
 	if o.code != exitOK {
-		i.t.Fatalf("%v: exit code %d: %s", args, o.code, o.stderr)
+		i.t.Fatalf("%v: exit code %d: %s%s", args, o.code, o.stdout, o.stderr)
 	}
 	return strings.TrimSpace(o.stdout)
 }
@@ -77,7 +94,10 @@ func (i *island) want(region, want string, args ...string) {
 
 func (i *island) converged() {
 	i.t.Helper()
-	i.in("eu", "verify", "--wait", "20s")
+	for name := range i.members {
+		i.in(name, "verify", "--wait", "20s")
+		return
+	}
 }
 
 func size(t *testing.T, path string) int64 {
@@ -100,7 +120,7 @@ func mustRestore(t *testing.T, data string, files ...string) {
 func TestRestoreOne(t *testing.T) {
 	dir := t.TempDir()
 	full, more := filepath.Join(dir, "full"), filepath.Join(dir, "more")
-	i := newIsland(t)
+	i := newIsland(t, "eu", "us")
 	i.start("eu", t.TempDir())
 	i.start("us", t.TempDir())
 	big := filepath.Join(dir, "big")
@@ -151,7 +171,7 @@ func TestRestoreOne(t *testing.T) {
 func TestRestoreAll(t *testing.T) {
 	dir := t.TempDir()
 	full, more := filepath.Join(dir, "full"), filepath.Join(dir, "more")
-	i := newIsland(t)
+	i := newIsland(t, "eu", "us")
 	i.start("eu", t.TempDir())
 	i.start("us", t.TempDir())
 	i.in("eu", "counter", "incr", "n", "5")
@@ -180,7 +200,7 @@ func TestRestoreAll(t *testing.T) {
 func TestRestoreRefused(t *testing.T) {
 	dir := t.TempDir()
 	path := func(name string) string { return filepath.Join(dir, name) }
-	i := newIsland(t)
+	i := newIsland(t, "eu", "us")
 	i.start("eu", t.TempDir())
 	i.in("eu", "set", "add", "fruit", "apple")
 	for _, args := range [][]string{{path("a")}, {"--since", path("a"), path("b")}, {"--since", path("b"), path("c")}, {path("other")}} {

@@ -263,7 +263,7 @@ func TestImportRefuses(t *testing.T) {
 // TestImportOfSiblings: of concurrent values the one that counts is imported, and it is
 // said that others are not.
 func TestImportOfSiblings(t *testing.T) {
-	i := newIsland(t)
+	i := newIsland(t, "eu", "us")
 	i.start("eu", t.TempDir())
 	i.start("us", t.TempDir())
 	i.converged()
