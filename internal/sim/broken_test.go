@@ -186,6 +186,28 @@ var breaks = []breakage{
 	{"session-waits", "an answer shows what its session has seen", 20, []patch{
 		{"replica/replica.go", `if err := r.await(ctx, s, request); err != nil {`, `if err := r.await(ctx, s, request); err != nil && !broken("session-waits") {`},
 	}, nil},
+	{"read-early", "a read shows what it has waited for", 20, []patch{
+		{"replica/replica.go", `func (r *Replica) serve(ctx context.Context, s *shard, request *proto.Request, writes int) (answer *proto.Answer, err error) {
+`, `func (r *Replica) serve(ctx context.Context, s *shard, request *proto.Request, writes int) (answer *proto.Answer, err error) {
+	early := &proto.Answer{Results: make([]*proto.Result, len(request.GetOperations()))}
+	if broken("read-early") && writes == 0 && r.read(s.index, request, early) == nil {
+		defer func() {
+			if err == nil {
+				answer.Results = early.Results
+			}
+		}()
+	}
+`},
+	}, nil},
+	{"remove-lost", "what is acknowledged to be removed is not there any more", 20, []patch{
+		{"crdt/draft.go", `	d.set(f, nil)
+	return true, nil
+`, `	if !broken("remove-lost") || len(f.now) < 2 {
+		d.set(f, nil)
+	}
+	return true, nil
+`},
+	}, nil},
 	{"session-told", "an answer says all that it shows", 10, []patch{
 		{"replica/session.go", `	eachSpan(heard, request, v.Join)
 	return v`, `	if !broken("session-told") {

@@ -31,6 +31,7 @@ type request struct {
 	begun      bool   // it is in a commit
 	counted    bool   // under its id, by a copy that has been removed since
 	event      *event // that holds its effect, once it is on disk
+	before     []before
 }
 
 // watched is a member's end of the network, on which requests are seen.
@@ -83,6 +84,8 @@ func (m *member) watch(handle transport.Handler) transport.Handler {
 		m.answered(r, &answered)
 		m.checkSession(r, asked.GetAfter(), asked.GetConsistency(), &answered)
 		m.checkQuorum(r, known, &answered)
+		m.checkResults(r, &answered)
+		m.checkTaken(r, &answered)
 		return data, err
 	}
 }
@@ -104,6 +107,7 @@ func (m *member) arrived(message transport.Message, asked *pb.Request) *request 
 			r.shard = shard
 		}
 	}
+	r.before = m.taken(r)
 	w.requests = append(w.requests, r)
 	if !r.exact {
 		m.waiting = append(m.waiting, r)
