@@ -2,7 +2,7 @@
 # go test do from a fresh clone.
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint ci proto demo bench fuzz soak image
+.PHONY: help build test race lint ci proto demo bench fuzz soak breaks image
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ fuzz: ## fuzz every decoder of remote and disk bytes; FUZZTIME=30s for each
 soak: ## simulate SEEDS=1000 clusters, run three processes through faults for DURATION=10m
 	go test ./internal/sim -run '^TestSeeds$$' -count=1 -timeout 0 -v -seeds $(or $(SEEDS),1000) -from $$(date +%s)
 	go run ./internal/soak --duration $(or $(DURATION),10m) $(ARGS)
+
+breaks: ## break each rule of the kernel on purpose, and have the simulator find it
+	go test ./internal/sim -run '^TestBreaks$$' -count=1 -timeout 0 -v -deep
 
 # Times and modes of the files are fixed, so that the same source and the same Go
 # make the same layer.
