@@ -56,12 +56,18 @@ func New(ctx context.Context, e *Engine, regions []string) (*Cluster, error) {
 			return c, err
 		}
 	}
+	if _, err := e.do(ctx, "volume", "create", "--label", label+"="+now(), c.backups()); err != nil {
+		return c, err
+	}
 	_, err = e.do(ctx, "network", "create", "--internal", "--label", label+"="+now(), c.network(between))
 	return c, err
 }
 
 // between is the network between the regions.
 const between = "between"
+
+// backups is the volume that backups of members are on.
+func (c *Cluster) backups() string { return c.Name + "-backups" }
 
 func (c *Cluster) network(name string) string { return c.Name + "-" + name }
 
@@ -130,7 +136,8 @@ func (c *Cluster) Close(ctx context.Context) error {
 		_, err := c.engine.do(ctx, append(strings.Fields(kind), args...)...)
 		errs = append(errs, err)
 	}
-	var made, volumes []string
+	var made []string
+	volumes := []string{c.backups()}
 	for _, m := range c.Members {
 		if m.created {
 			made = append(made, m.container)
@@ -140,9 +147,7 @@ func (c *Cluster) Close(ctx context.Context) error {
 	if len(made) > 0 {
 		remove("container rm --force", made...)
 	}
-	if len(volumes) > 0 {
-		remove("volume rm --force", volumes...)
-	}
+	remove("volume rm --force", volumes...)
 	networks, err := c.engine.words(ctx, "network", "ls", "--quiet", "--filter", "name=^"+c.Name+"-")
 	errs = append(errs, err)
 	if len(networks) > 0 {

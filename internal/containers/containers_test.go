@@ -20,7 +20,9 @@ func TestFaults(t *testing.T) {
 		t.Skip("SKIPPED, nothing is tested in containers: it runs once, without the race detector, which the members would not have, and not with -short")
 	}
 	d, first, second := newDrill(t)
+	d.keep("soon deleted")
 	d.begin()
+	d.backedUp("soon deleted")
 	d.networkCut()
 	d.networkWorse()
 	d.paused()
@@ -28,6 +30,53 @@ func TestFaults(t *testing.T) {
 	d.rolling(second)
 	d.diskFull(first)
 	d.check()
+	d.restored("soon deleted")
+}
+
+// keep writes a register and waits until all have it.
+func (d *drill) keep(key string) {
+	d.t.Helper()
+	d.must(d.clients["us"].Register(key).Set(d.t.Context(), []byte("x")))
+	d.converge()
+}
+
+// backedUp backs up a member under load. A register that is in the backup is deleted
+// after it.
+func (d *drill) backedUp(deleted string) {
+	d.t.Helper()
+	failed := d.step("ap-2 is backed up", func(ctx context.Context) string {
+		d.must(d.cluster.Named("ap-2").Backup(ctx, "old"))
+		_, err := d.clients["us"].Delete(ctx, deleted)
+		d.must(err)
+		return "and a register of the backup is deleted"
+	})
+	if failed > 0 {
+		d.t.Errorf("%d writes failed during a backup", failed)
+	}
+}
+
+// restored has a member lose its disk when all agree, so that nothing is lost with it,
+// and brings it back from the old backup.
+func (d *drill) restored(deleted string) {
+	d.t.Helper()
+	ctx, cancel := context.WithTimeout(d.t.Context(), 2*patience)
+	defer cancel()
+	began, m := time.Now(), d.cluster.Named("ap-2")
+	d.must(m.Stop(ctx))
+	d.must(m.Lose(ctx))
+	d.must(m.Restore(ctx, "old"))
+	d.must(m.Start(ctx))
+	d.must(m.Ready(ctx))
+	up := time.Since(began)
+	marked, agreed := d.everywhere(d.marker(ctx)), d.converge()
+	for _, region := range regions {
+		if value, err := d.clients[region].Register(deleted).Get(ctx); !errors.Is(err, client.ErrNotFound) {
+			d.t.Errorf("%s has what was deleted after the backup: %q, %v", region, value, err)
+		}
+	}
+	d.compare()
+	d.say("ap-2 lost its disk, and answers %.1fs later from the backup; a write is everywhere after %v, all agree %v later, and nothing is missing or back",
+		up.Seconds(), marked, agreed)
 }
 
 func (d *drill) networkCut() {

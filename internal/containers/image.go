@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Build builds crdtd into dir, and returns a directory to make images of. The
+// Build builds crdtd and crdtctl into dir, and returns a directory to make images of. The
 // working directory must be inside of this module.
 //
 // Where there is a C compiler, a static binary is linked of the packages that were
@@ -44,7 +44,7 @@ func Build(ctx context.Context, dir string) (root string, err error) {
 
 func build(ctx context.Context, root string, environment []string, flags string) error {
 	command := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", root+string(filepath.Separator), "-ldflags", flags,
-		"github.com/atolldb/atoll/cmd/crdtd")
+		"github.com/atolldb/atoll/cmd/crdtd", "github.com/atolldb/atoll/cmd/crdtctl")
 	command.Env = append(command.Environ(), environment...)
 	if out, err := command.CombinedOutput(); err != nil {
 		return fmt.Errorf("containers: go build: %w: %s", err, out)

@@ -36,6 +36,9 @@ func newLocks() (l locks, err error) {
 		l.root, err = secret.Key(keys.Root)
 	}
 	if err == nil {
+		err = l.root.Write(filepath.Join(l.dir, "root.key"))
+	}
+	if err == nil {
 		err = filepath.WalkDir(l.dir, func(path string, e fs.DirEntry, err error) error {
 			if err == nil && e.IsDir() {
 				return os.Chmod(path, 0o755)
