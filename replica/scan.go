@@ -98,8 +98,11 @@ func scanOne(snap store.Snapshot, shard int, header, value []byte) (*proto.Objec
 
 // prefixEnd is above all keys that begin with a prefix, which is not all 0xff.
 func prefixEnd(prefix []byte) []byte {
-	end := bytes.TrimRight(prefix, "\xff")
-	end = slices.Clone(end)
-	end[len(end)-1]++
+	n := len(prefix)
+	for prefix[n-1] == 0xff {
+		n--
+	}
+	end := slices.Clone(prefix[:n])
+	end[n-1]++
 	return end
 }

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -204,5 +205,33 @@ func TestScanOfUser(t *testing.T) {
 		if (err == nil) != may || err != nil && (!errors.Is(err, ErrForbidden) || !strings.Contains(err.Error(), `["a:" "b:"]`)) {
 			t.Errorf("a scan of %q: %v", prefix, err)
 		}
+	}
+}
+
+// The keys with a prefix end where those without one begin, whatever bytes it has.
+func TestPrefixEnd(t *testing.T) {
+	for shard := range 1 << 16 {
+		for _, more := range []string{"", "a", "\x80", "\xff", "é\xff\xff"} {
+			low := append(shardKey('h', shard, 8), more...)
+			end := prefixEnd(low)
+			last := append(slices.Clone(low), 0xff, 0xff, 0xff, 0xff)
+			if bytes.Compare(last, end) >= 0 || bytes.HasPrefix(end, low) || bytes.Compare(end, shardEnd('h', shard)) > 0 {
+				t.Fatalf("the keys that begin with %x end at %x", low, end)
+			}
+		}
+	}
+}
+
+// What a scan may show is what any range has heard, and it waits until all have heard
+// what its session has seen.
+func TestScanWhileCatchingUp(t *testing.T) {
+	heard := crdt.NewHeard(crdt.VersionVector{1: 5})
+	heard.Join("", leafStart(7), crdt.VersionVector{2: 3})
+	request := &pb.Request{Operations: []*pb.Operation{scanOf("a", &pb.Scan{})}}
+	if v := seen(heard, request); v[1] != 5 || v[2] != 3 {
+		t.Errorf("it may show %v", v)
+	}
+	if n := unheard(heard, request, crdt.VersionVector{2: 3}); n != 3 {
+		t.Errorf("%d events are missing, want 3 in the higher ranges", n)
 	}
 }

@@ -73,7 +73,7 @@ func populate(t testing.TB, c *client.Client) {
 // TestExportImport: what one cluster exports, imported into another one, is what that
 // exports, although it has other shards; through a compressed file, too.
 func TestExportImport(t *testing.T) {
-	a, b := start(t, server.Config{Region: "eu"}), start(t, server.Config{Region: "us", Cluster: "other", Shards: 3})
+	a, b := start(t, server.Config{Region: "eu"}), start(t, server.Config{Region: "us", Cluster: "other", Shards: 200})
 	populate(t, a.Client())
 	want := exported(t, a)
 	path := filepath.Join(t.TempDir(), "all.gz")
