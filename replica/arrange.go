@@ -283,7 +283,8 @@ func (r *Replica) surveyed(ctx context.Context, s *shard, near, all []string) ([
 		return nil, nil
 	}
 	replies := r.askAll(ctx, others, s)
-	counted := []*quorum{without(near, r.options.Member), without(all, r.options.Member)}
+	has := r.stands(s)
+	counted := []*quorum{without(near, r.options.Member, has), without(all, r.options.Member, has)}
 	var answers []heard
 	failed := errors.New("no answer yet")
 	soon := time.NewTimer(surveyPatience)
@@ -316,10 +317,15 @@ func (r *Replica) surveyed(ctx context.Context, s *shard, near, all []string) ([
 	return answers, nil
 }
 
-// without returns a majority of some owners, but for one who cannot answer.
-func without(owners []string, name string) *quorum {
+// without returns how many others make a majority of some owners for one of them: one
+// fewer if it has what an owner has. If it has not, all others may have to do.
+func without(owners []string, name string, has bool) *quorum {
 	others := slices.DeleteFunc(slices.Clone(owners), func(o string) bool { return o == name })
-	return &quorum{owners: others, needed: min(majority(owners), len(others))}
+	needed := majority(owners)
+	if has && len(others) < len(owners) {
+		needed--
+	}
+	return &quorum{owners: others, needed: min(needed, len(others))}
 }
 
 // tableVector returns what was heard of the system shard.

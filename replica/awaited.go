@@ -34,7 +34,7 @@ func (l *layout) sources(region string, shard int) (near, all []string) {
 // cannot take it over, some more than once.
 func (l *layout) lacking(member, region string, shard int, states standings) (names []string) {
 	near, all := l.sources(region, shard)
-	for _, q := range []*quorum{without(near, member), without(all, member)} {
+	for _, q := range []*quorum{without(near, member, false), without(all, member, false)} {
 		gone := states.absentOf(q.owners)
 		if len(q.owners)-len(gone) < q.needed {
 			names = append(names, gone...)

@@ -356,6 +356,23 @@ func TestFewerOwnersHearFirst(t *testing.T) {
 	eventually(t, "one owns all", func() bool { return len(first.owners("eu", 0)) == 1 })
 }
 
+// Who is to leave need not be there for it: the owners who stay are a majority.
+func TestLeavesWhileAway(t *testing.T) {
+	c := newCluster(t, memnet.Options{})
+	first := c.start("eu-1", inRegion("eu"))
+	for _, name := range []string{"eu-2", "eu-3"} {
+		c.start(name, inRegion("eu"))
+	}
+	eventually(t, "three own all", func() bool { return len(first.owners("eu", 0)) == 3 })
+	c.agreeOnAll()
+	c.byName("eu-3").end.Detach()
+	if err := first.Decommission(t.Context(), "eu-3"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "two own all", func() bool { return len(first.owners("eu", 0)) == 2 })
+	c.byName("eu-3").end.Attach()
+}
+
 // What a member has reported when owners last changed so does not count when they
 // change so again.
 func TestOwnersChangeBackAndForth(t *testing.T) {
