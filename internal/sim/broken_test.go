@@ -324,18 +324,18 @@ var breaks = []breakage{
 	{"linear-back", "a linearizable read ends when a quorum has heard what it shows", 300, []patch{
 		{"replica/consistency.go", `(level != pb.Consistency_LINEARIZABLE || common`, `(level != pb.Consistency_LINEARIZABLE || broken("linear-back") || common`},
 	}, exactly},
-	{"leave-early", "a copy is removed when every owner has heard what it has", 400, []patch{
+	{"leave-early", "a copy is removed when every owner has heard what it has", 150, []patch{
 		{"replica/handover.go", `!a.complete || !includes(a.ranges, mine):`, `!a.complete || !includes(a.ranges, mine) && !broken("leave-early"):`},
 	}, placing},
-	{"leave-actor", "a copy that comes back is somebody new", 60, []patch{
+	{"leave-actor", "a copy that comes back is somebody new", 20, []patch{
 		{"replica/copies.go", `	s.set(0, crdt.NewHeard(nil), merkle.Digest{})`, `	s.set(map[bool]crdt.Actor{true: s.actor}[broken("leave-actor")], crdt.NewHeard(nil), merkle.Digest{})`},
 	}, placing},
 	// A member that gains a shard is held back by join-unheard as well: this alone does
 	// harm where an owner has lost its disk, and nothing else keeps it from counting.
-	{"join-early", "an owner that has lost its copy counts when it has taken it over", 400, []patch{
+	{"join-early", "an owner that has lost its copy counts when it has taken it over", 150, []patch{
 		{"replica/arrange.go", `			if err := r.catchUp(l, s); err != nil {`, `			if err := r.catchUp(l, s); err != nil && !broken("join-early") {`},
 	}, placing},
-	{"join-unheard", "who becomes an owner hears what the owners have acknowledged meanwhile", 400, []patch{
+	{"join-unheard", "who becomes an owner hears what the owners have acknowledged meanwhile", 150, []patch{
 		{"replica/arrange.go", `caught, err := r.each(coming, func(s *shard) error { return r.catchUp(l, s) })`, `caught, err := r.each(coming, func(s *shard) error {
 			if broken("join-unheard") {
 				return nil
@@ -343,7 +343,7 @@ var breaks = []breakage{
 			return r.catchUp(l, s)
 		})`},
 	}, placing},
-	{"stay-unheard", "who stays an owner does so, too, if others go", 200, []patch{
+	{"stay-unheard", "who stays an owner does so, too, if others go", 150, []patch{
 		{"replica/layout.go", `(gains || in.next != nil`, `(gains || !broken("stay-unheard") && in.next != nil`},
 	}, placing},
 }

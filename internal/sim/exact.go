@@ -123,6 +123,9 @@ func (w *world) called(request *pb.Request) (returned func(answer []byte, err er
 		}
 		w.mu.Lock()
 		defer w.mu.Unlock()
+		if w.split {
+			result, returned = nil, never
+		}
 		note(op, result, called, returned)
 	}
 }

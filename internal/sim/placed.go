@@ -22,7 +22,7 @@ import (
 // member that is no owner, and never the last one of an event.
 
 // foundAfter is how long a member waits for the one that is to found its region.
-const foundAfter = 2 * time.Second
+const foundAfter = 5 * time.Second
 
 // burialPause is the time between two tries of an operator to remove a member.
 const burialPause = 500 * time.Millisecond
@@ -35,12 +35,18 @@ const (
 
 // place has a member stand in the table.
 func (m *member) place(o *replica.Options) {
-	first := m.world.schedule.Members[slices.IndexFunc(m.world.schedule.Members, func(is Member) bool { return is.Region == m.Region })]
 	o.Owners = nil
-	o.Joins, o.Seeds, o.FoundAfter = true, first.Name != m.Name || len(m.emptied) > 0, foundAfter
+	o.Joins, o.Seeds, o.FoundAfter = true, m.world.founder(m.Region) != m || len(m.emptied) > 0, foundAfter
 	o.Record = func() *pb.Member {
 		return &pb.Member{Name: m.Name, Region: m.Region, Zone: fmt.Sprint("z", m.seat%zones), Weight: uint32(1 + m.seat/zones)}
 	}
+}
+
+// founder returns the member that founds a region, unless its disk is lost: one that
+// is there at first, if there is any.
+func (w *world) founder(region string) *member {
+	in := slices.DeleteFunc(slices.Clone(w.members), func(m *member) bool { return m.Region != region })
+	return in[max(0, slices.IndexFunc(in, func(m *member) bool { return !m.Late }))]
 }
 
 // order has any member that is up do what an operator asks for.
@@ -93,10 +99,10 @@ func (w *world) kill(m *member) {
 		return
 	}
 	m.crash(0)
-	w.mu.Lock()
-	m.dead, m.backup, m.owns = true, nil, nil
-	w.mu.Unlock()
 	m.replace(nil)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	m.dead, m.backup, m.owns = true, nil, nil
 }
 
 // bury has an operator take the dead out of the table, again and again: it is
@@ -205,16 +211,17 @@ func isFounding(write store.Write) bool {
 	return write.Key[0] == 's' && len(write.Value) > 0 && write.Value[0] == founded
 }
 
-// found notes that a member founds its region, once for each shard. A second founder
-// has not heard of the first: what the one acknowledges the other need not know. w.mu
-// is held.
+// found notes that a member founds its region. Who does so although another one has
+// could reach nobody who knew of that, and takes itself for all there is, as does who
+// has lost its disk: from then on quorums need not overlap. w.mu is held.
 func (m *member) found(shard int) {
 	w := m.world
 	if w.founders[m.Region] == nil {
-		w.founders[m.Region] = map[int]int{}
+		w.founders[m.Region] = m
 	}
-	if w.founders[m.Region][shard]++; w.founders[m.Region][shard] > 1 {
-		m.forget(shard, false)
+	if w.founders[m.Region] != m || m.emptied[shard] > 0 {
+		w.split = true
+		w.outcome.Stats.Split = 1
 	}
 }
 

@@ -9,6 +9,9 @@ import (
 	pb "github.com/atolldb/atoll/proto"
 )
 
+// settledBy is when regions that are left alone at first have owners.
+const settledBy = 3 * time.Second
+
 // placer makes a placed history of one in which everybody owns everything.
 type placer struct {
 	*rand.Rand
@@ -19,8 +22,8 @@ type placer struct {
 
 // AddPlacement makes a placed history of one in which everybody owns everything.
 // Data that is put back without a word is left out: who has it may have handed it
-// over since. Half of the histories are quiet but for what is added: other faults
-// stand in the way of changes that come to their end.
+// over since. Half of the histories are quiet, but for one kind of change: others
+// stand in the way of one that is to come to its end.
 func AddPlacement(s Schedule) Schedule {
 	p := &placer{Rand: rand.New(rand.NewPCG(s.Seed, 3)), schedule: s}
 	p.schedule.Placed = true
@@ -44,19 +47,23 @@ func AddPlacement(s Schedule) Schedule {
 	for n := 1 + p.IntN(4); n > 0; n-- {
 		p.enter(p.schedule.Members[p.member()], p.IntN(3) > 0, p.at())
 	}
-	owners := 1 + p.IntN(3)
+	sharp := []func(){p.part, p.desert, p.relapse, p.inherit}
 	if quiet {
-		owners = 3
-	}
-	p.step(Step{At: time.Millisecond, Kind: Owners, N: owners})
-	for _, change := range []func(){
-		func() { p.step(Step{At: p.at(), Kind: Owners, N: 1 + p.IntN(3)}) },
-		func() { p.step(Step{At: p.at(), Kind: Leave, Member: p.member()}) },
-		func() { p.step(Step{At: p.at(), Kind: Move, Member: p.member(), N: p.IntN(seats)}) },
-		p.replace, p.part, p.desert, p.relapse,
-	} {
-		for n := p.IntN(3); n > 0; n-- {
+		change := sharp[p.IntN(len(sharp))]
+		for n := 1 + p.IntN(3); n > 0; n-- {
 			change()
+			p.span += 4 * time.Second
+		}
+	} else {
+		p.step(Step{At: time.Millisecond, Kind: Owners, N: 1 + p.IntN(3)})
+		for _, change := range append(sharp, p.replace,
+			func() { p.step(Step{At: p.at(), Kind: Owners, N: 1 + p.IntN(3)}) },
+			func() { p.step(Step{At: p.at(), Kind: Leave, Member: p.member()}) },
+			func() { p.step(Step{At: p.at(), Kind: Move, Member: p.member(), N: p.IntN(seats)}) },
+		) {
+			for n := p.IntN(3); n > 0; n-- {
+				change()
+			}
 		}
 	}
 	slices.SortStableFunc(p.schedule.Steps, func(a, b Step) int { return int(a.At - b.At) })
@@ -92,7 +99,7 @@ func (p *placer) replace() {
 // it: when it hears that it is an owner no more, nobody has heard what it has. The
 // others may take their time to write that down.
 func (p *placer) part() {
-	m, from := p.member(), p.at()
+	m, from := p.member(), settledBy+p.at()
 	to := from + time.Second/2 + p.upTo(5*time.Second)
 	slow := p.IntN(2) == 0
 	for o := range p.schedule.Members {
@@ -125,7 +132,7 @@ func (p *placer) separate(m, o int, from, to time.Duration) {
 // desert has members of a region but for one stop, at a time when that may be no
 // owner any more: it takes what clients write in their place.
 func (p *placer) desert() {
-	m, from := p.member(), p.at()
+	m, from := p.member(), settledBy+p.at()
 	stop := from + 2*time.Second + p.upTo(5*time.Second)
 	start := stop + p.upTo(2*time.Second)
 	for o, other := range p.schedule.Members {
@@ -143,23 +150,10 @@ func (p *placer) desert() {
 // its region, and come back when of the others only those are up that have missed
 // them. Nobody else has heard: the region is cut off.
 func (p *placer) relapse() {
-	lost, at := p.member(), p.at()
+	lost, at := p.member(), settledBy+p.at()
 	loss := at + time.Second/2 + p.upTo(time.Second)
 	end := loss + time.Second + p.upTo(3*time.Second)
-	var near, far []int
-	for o, other := range p.schedule.Members {
-		switch {
-		case o == lost:
-		case other.Region == p.schedule.Members[lost].Region:
-			near = append(near, o)
-		default:
-			far = append(far, o)
-		}
-	}
-	for len(near) < 2 {
-		near = append(near, len(p.schedule.Members))
-		p.enter(p.schedule.Members[lost], false, 0)
-	}
+	near, far := p.around(lost)
 	for _, o := range far {
 		for _, m := range append(near, lost) {
 			p.separate(m, o, at, end)
@@ -175,18 +169,57 @@ func (p *placer) relapse() {
 	}
 	p.step(Step{At: loss, Kind: Wipe, Member: lost})
 	p.step(Step{At: loss + p.upTo(time.Second/4), Kind: Start, Member: lost})
+	p.agree(lost, at, loss, loss, end)
+}
+
+// inherit has a majority of the owners in a region acknowledge writes that another one
+// does not hear of, which is cut off until it may be the only owner.
+func (p *placer) inherit() {
+	heir, at := p.member(), settledBy+p.at()
+	end := at + 3*time.Second + p.upTo(3*time.Second)
+	near, far := p.around(heir)
+	for _, o := range append(near, far...) {
+		p.separate(heir, o, at, end)
+	}
+	p.step(Step{At: max(time.Millisecond, at-4*time.Second), Kind: Owners, N: 3})
+	p.step(Step{At: at + time.Second, Kind: Owners, N: 1})
+	p.agree(heir, at, at+time.Second, end, end+time.Second/2)
+}
+
+// around returns the other members of a member's region, two at least, and those of
+// other regions.
+func (p *placer) around(m int) (near, far []int) {
+	for o, other := range p.schedule.Members {
+		switch {
+		case o == m:
+		case other.Region == p.schedule.Members[m].Region:
+			near = append(near, o)
+		default:
+			far = append(far, o)
+		}
+	}
+	for len(near) < 2 {
+		near = append(near, len(p.schedule.Members))
+		p.enter(p.schedule.Members[m], false, 0)
+	}
+	return near, far
+}
+
+// agree has clients count something at a local quorum in a member's region for a
+// while, and read it after that.
+func (p *placer) agree(m int, from, to, read, until time.Duration) {
 	like := p.asked[p.IntN(len(p.asked))]
 	ask := func(op *pb.Operation, from, to time.Duration) {
 		op.Key = like.Operations[0].Key
 		for range 4 {
 			p.step(Step{
-				At: from + p.upTo(to-from), Kind: Ask, Member: lost, Shard: like.Shard,
+				At: from + p.upTo(to-from), Kind: Ask, Member: m, Shard: like.Shard,
 				Operations: []*pb.Operation{op}, Level: pb.Consistency_LOCAL_QUORUM,
 			})
 		}
 	}
-	ask(&pb.Operation{What: &pb.Operation_CounterAdd{CounterAdd: 1}}, at, loss)
-	ask(&pb.Operation{What: &pb.Operation_CounterGet{CounterGet: &pb.Empty{}}}, loss, end)
+	ask(&pb.Operation{What: &pb.Operation_CounterAdd{CounterAdd: 1}}, from, to)
+	ask(&pb.Operation{What: &pb.Operation_CounterGet{CounterGet: &pb.Empty{}}}, read, until)
 }
 
 // relieve has a member own less from a time on, and more again from another, unless

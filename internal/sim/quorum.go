@@ -59,20 +59,19 @@ func (o owners) meet(write, read *request, lost owners) bool {
 // meetPlaced says the same where owners change, which takes care of majorities:
 // whoever is to be an owner hears what a majority of them has heard, and so does
 // an owner that has lost its disk, unless there was nobody else.
-// Two founders of a region need not know of each other.
-func (w *world) meetPlaced(write, read *request, lost owners) bool {
+func meetPlaced(write, read *request, lost, n owners) bool {
 	bears := func(n, lost int) bool { return lost == 0 || lost == 1 && n > 1 }
 	majority := func(r *request, region string) bool {
 		return r.level == pb.Consistency_LOCAL_QUORUM && r.member.Region == region ||
 			r.level == pb.Consistency_EACH_QUORUM || r.level == pb.Consistency_ALL
 	}
-	for region, n := range write.owners {
-		if majority(write, region) && majority(read, region) && bears(n, lost[region]) && w.founders[region][read.shard] < 2 {
+	for region := range n {
+		if majority(write, region) && majority(read, region) && bears(n[region], lost[region]) {
 			return true
 		}
 	}
 	ofAll := func(r *request) bool { return r.level > pb.Consistency_LOCAL_QUORUM }
-	return ofAll(write) && ofAll(read) && bears(write.owners.sum(), lost.sum())
+	return ofAll(write) && ofAll(read) && bears(n.sum(), lost.sum())
 }
 
 // acknowledged returns the writes of a shard so far.
@@ -85,10 +84,10 @@ func (w *world) acknowledged(r *request) []*request {
 // checkQuorum notes an acknowledged write, or checks that a read shows those it must.
 func (m *member) checkQuorum(r *request, known []*request, a *pb.Answer) {
 	w := m.world
-	present := m.owners()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if a.GetError() != nil || !r.formed || r.hinted {
+	present := m.owners()
+	if a.GetError() != nil || !r.formed || r.hinted || w.split {
 		return
 	}
 	if r.level != pb.Consistency_ONE {
@@ -116,22 +115,33 @@ func (m *member) checkQuorum(r *request, known []*request, a *pb.Answer) {
 
 // mustShow says whether a read that is answered now must show a write. w.mu is held.
 func (w *world) mustShow(read, write *request, present owners) bool {
-	lost := owners{}
+	lost, fewest := owners{}, write.owners
 	for _, m := range w.members {
 		switch {
 		case w.schedule.Placed && m.forgot[read.shard] > write.since:
 			return false // it counts although it has forgotten
 		case max(m.forgot[read.shard], m.emptied[read.shard]) > write.since, m.hurt[read.shard]:
 			lost[m.Region]++
+			fewest = fewest.both(m.left[read.shard])
 		}
 	}
 	if w.schedule.Placed {
-		return w.meetPlaced(write, read, lost)
+		return meetPlaced(write, read, lost, fewest)
 	}
 	return present.meet(write, read, lost)
 }
 
+// both returns how many there are at least, by one and by the other.
+func (o owners) both(p owners) owners {
+	least := owners{}
+	for region, n := range o {
+		least[region] = min(n, p[region])
+	}
+	return least
+}
+
 // owners returns how many owners of a shard there are at least, as the member has it.
+// w.mu is held.
 func (m *member) owners() owners {
 	w, n := m.world, owners{}
 	if !w.schedule.Placed {
@@ -144,8 +154,6 @@ func (m *member) owners() owners {
 	if err != nil {
 		return n // nothing is known to be borne
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	least := func(ring *pb.Ring) int {
 		n := min(int(ring.GetOwners()), len(ring.GetSeats()))
 		for _, seat := range ring.GetSeats() {
@@ -175,11 +183,27 @@ func (m *member) forget(shard int, all bool) {
 	w := m.world
 	w.faults++
 	if all {
-		m.emptied[shard] = w.faults
+		m.emptied[shard], m.left[shard] = w.faults, w.fewest()
 	} else {
 		m.forgot[shard] = w.faults
 	}
 	if shard == exactShard && !(all && w.bears(m)) {
 		w.age()
 	}
+}
+
+// fewest returns how many owners there are at least, as any member has it. w.mu is
+// held.
+func (w *world) fewest() owners {
+	var least owners
+	for _, m := range w.members {
+		switch {
+		case m.replica == nil:
+		case least == nil:
+			least = m.owners()
+		default:
+			least = least.both(m.owners())
+		}
+	}
+	return least
 }

@@ -27,6 +27,7 @@ type Stats struct {
 	Steps      [kinds]int
 	Messages   tally
 	Commits    diskTally
+	Split      int // histories in which a region was founded twice
 	PutBack    int // members that had to notice that they were put back
 	MaybeLost  int // events, the last copy of which a fault may have taken
 	Settled    []time.Duration
@@ -82,6 +83,7 @@ func (s *Stats) Add(o Stats) {
 	s.Commits.add(o.Commits)
 	s.MaybeLost += o.MaybeLost
 	s.PutBack += o.PutBack
+	s.Split += o.Split
 	s.Settled = append(s.Settled, o.Settled...)
 	s.count(o.Repairs)
 }
@@ -116,7 +118,7 @@ func (s Stats) String() string {
 			fmt.Fprintf(&b, " %v %d,", k, s.Steps[k])
 		}
 	}
-	fmt.Fprintf(&b, " events that may have been lost with their last copy %d, members that went back unnoticed %d\n", s.MaybeLost, s.PutBack)
+	fmt.Fprintf(&b, " events that may have been lost with their last copy %d, members that went back unnoticed %d, histories with a region founded twice %d\n", s.MaybeLost, s.PutBack, s.Split)
 	fmt.Fprintf(&b, "messages: %d, lost %d, twice %d, late %d\n", s.Messages.sent, s.Messages.lost, s.Messages.twice, s.Messages.late)
 	fmt.Fprintf(&b, "commits: %d, no space %d, failed %d, failed but applied %d\n", s.Commits.applied, s.Commits.refused, s.Commits.failed, s.Commits.unknown)
 	fmt.Fprintf(&b, "fetched events %d, walks %d, fields pulled %d, actors lost %d\n",

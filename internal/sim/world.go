@@ -42,11 +42,12 @@ type world struct {
 	losses   int    // events that may be gone for good
 	rots     int    // entries that were changed on a disk
 	rotted   map[leafAt]bool
-	formed   bool                   // the regions have met
-	agreed   map[int][]*request     // acknowledged writes, by shard
-	faults   int                    // of copies that lost something
-	founders map[string]map[int]int // of regions, by shard
-	borne    bool                   // one of them did not end the present age
+	formed   bool               // the regions have met
+	agreed   map[int][]*request // acknowledged writes, by shard
+	faults   int                // of copies that lost something
+	founders map[string]*member // of regions
+	split    bool               // another member has founded one
+	borne    bool               // one of them did not end the present age
 }
 
 // Outcome is what came of a schedule.
@@ -92,6 +93,7 @@ type member struct {
 	// By shard, when the copy last lost something and went on, and when all of it:
 	// after so many faults.
 	forgot, emptied map[int]int
+	left            map[int]owners // at least, when it lost all
 }
 
 // Run plays a schedule in a bubble of testing/synctest.
@@ -102,7 +104,7 @@ func Run(s Schedule) *Outcome {
 	w.sessions = map[sessionShard][]byte{}
 	w.rotted = map[leafAt]bool{}
 	w.agreed = map[int][]*request{}
-	w.founders = map[string]map[int]int{}
+	w.founders = map[string]*member{}
 	w.network = newNetwork(w.chance, s.Network)
 	for i, m := range s.Members {
 		w.add(i, m)
@@ -160,7 +162,7 @@ func (w *world) note(m *member, format string, arguments ...any) {
 
 func (w *world) add(i int, is Member) {
 	m := &member{Member: is, world: w, index: i, skew: is.Skew, mood: func(d *disk) { d.pace = is.Pace }}
-	m.forgot, m.emptied = map[int]int{}, map[int]int{}
+	m.forgot, m.emptied, m.left = map[int]int{}, map[int]int{}, map[int]owners{}
 	for range w.schedule.Shards {
 		m.states = append(m.states, emptyState())
 	}
