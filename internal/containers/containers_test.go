@@ -143,8 +143,10 @@ func (d *drill) killedAndAhead() {
 			}
 			return ahead >= 5
 		})
+		// In a session, as another member serves the write than the read, perhaps.
+		session := d.clients["eu"].Session()
 		for i := 1; i <= keys; i++ {
-			r := d.clients["eu"].Register(fmt.Sprint("clock-", i))
+			r := session.Register(fmt.Sprint("clock-", i))
 			d.until("eu has what was written in ap", func(ctx context.Context) bool {
 				_, err := r.Get(ctx)
 				return err == nil
