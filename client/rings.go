@@ -124,11 +124,10 @@ func decodeRings(m *pb.Rings, shards int) (*Rings, error) {
 			if slices.ContainsFunc(r.Members, func(m RingMember) bool { return m.Name == seat.GetName() }) {
 				continue
 			}
-			owned, becomes := r.current.Owned(seat.GetName()), r.becomes.Owned(seat.GetName())
-			gains := slices.DeleteFunc(slices.Clone(becomes), func(shard int) bool { return slices.Contains(owned, shard) })
 			r.Members = append(r.Members, RingMember{
 				Name: seat.GetName(), Zone: seat.GetZone(), Weight: int(seat.GetWeight()),
-				Owned: len(owned), Becomes: len(becomes), Gains: len(gains),
+				Owned: len(r.current.Owned(seat.GetName())), Becomes: len(r.becomes.Owned(seat.GetName())),
+				Gains: len(r.becomes.Gained(seat.GetName(), r.current)),
 			})
 		}
 		rings.Regions = append(rings.Regions, r)

@@ -58,7 +58,7 @@ func (l *layout) awaited(region string, states standings) (names []string) {
 		case states.absent(name):
 			names = append(names, name)
 		default:
-			for _, shard := range in.gained(name) {
+			for _, shard := range in.aim.Gained(name, in.current) {
 				names = append(names, l.lacking(name, region, shard, states)...)
 			}
 		}

@@ -313,13 +313,6 @@ func (in *regionLayout) hears(name string, shard int) bool {
 	return slices.Contains(after, name) && (gains || in.next != nil && len(after) < len(before))
 }
 
-// gained returns the shards that a member owns by the aim, and does not own yet.
-func (in *regionLayout) gained(name string) []int {
-	return slices.DeleteFunc(in.aim.Owned(name), func(shard int) bool {
-		return slices.Contains(in.current.Owners(shard), name)
-	})
-}
-
 // aims says whether a region is at the step that members are ready for. It may be
 // there no more: whoever was its last member has been removed.
 func (l *layout) aims(region string, ready *pb.Progress) bool {

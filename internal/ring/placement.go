@@ -28,3 +28,8 @@ func (p *Placement) Owned(member string) []int {
 	}
 	return owned
 }
+
+// Gained returns those of them that it does not own by the placement before.
+func (p *Placement) Gained(member string, before *Placement) []int {
+	return slices.DeleteFunc(p.Owned(member), func(shard int) bool { return slices.Contains(before.Owners(shard), member) })
+}
