@@ -33,6 +33,7 @@ import (
 type vault struct {
 	t      *testing.T
 	dir    string
+	files  keys.Files
 	secret keys.Secret
 }
 
@@ -46,11 +47,8 @@ func newVault(t *testing.T) *vault {
 // certify makes a new certificate.
 func (v *vault) certify() {
 	v.t.Helper()
-	authority, err := keys.OpenAuthority(v.dir, time.Now())
-	if err == nil {
-		err = authority.Certify(v.dir, "member", []string{"127.0.0.1"}, 1, time.Now())
-	}
-	if err != nil {
+	var err error
+	if v.files, err = keys.Certify(v.dir, "member", []string{"127.0.0.1"}, 1, time.Now()); err != nil {
 		v.t.Fatal(err)
 	}
 }
@@ -58,7 +56,7 @@ func (v *vault) certify() {
 // lock locks a member.
 func (v *vault) lock(c server.Config) server.Config {
 	c.Secret = string(v.secret)
-	c.TLSCA, c.TLSCert, c.TLSKey = filepath.Join(v.dir, "ca.crt"), filepath.Join(v.dir, "member.crt"), filepath.Join(v.dir, "member.key")
+	c.TLSCA, c.TLSCert, c.TLSKey = v.files.CA, v.files.Cert, v.files.Key
 	return c
 }
 
@@ -82,7 +80,7 @@ func (v *vault) key(user string) *keys.Key {
 // connect connects as a user.
 func (v *vault) connect(s *server.Server, k *keys.Key) (*client.Client, error) {
 	c, err := client.Connect(v.t.Context(), client.Options{
-		Servers: []string{s.Addresses().Client}, CA: filepath.Join(v.dir, "ca.crt"), Login: k, User: k.User, Timeout: patience,
+		Servers: []string{s.Addresses().Client}, CA: v.files.CA, Login: k, User: k.User, Timeout: patience,
 	})
 	if err == nil {
 		v.t.Cleanup(func() { _ = c.Close() })
@@ -286,7 +284,7 @@ func TestMalformedOfUsers(t *testing.T) {
 	defer stop(t, eu1)
 	addTo(t, eu1, 1)
 	k := v.user(client.User{Name: "web", Role: client.Writer}, eu1)
-	authority, err := keys.Client(filepath.Join(v.dir, "ca.crt"))
+	authority, err := keys.Client(v.files.CA)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -333,10 +331,9 @@ func (v *vault) spy(s *server.Server) *nats.Server {
 	if err != nil {
 		v.t.Fatal(err)
 	}
-	files := keys.Files{CA: filepath.Join(v.dir, "ca.crt"), Cert: filepath.Join(v.dir, "member.crt"), Key: filepath.Join(v.dir, "member.key")}
 	lock := &nats.Lock{Password: password, Member: v.key(keys.Member).Public(), User: func(string) (string, error) { return "", nil }}
-	if lock.Clients, err = files.Clients(); err == nil {
-		lock.Members, err = files.Members()
+	if lock.Clients, err = v.files.Clients(); err == nil {
+		lock.Members, err = v.files.Members()
 	}
 	if err != nil {
 		v.t.Fatal(err)
@@ -411,7 +408,7 @@ func TestLockedHTTP(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ca, err := os.ReadFile(filepath.Join(v.dir, "ca.crt"))
+	ca, err := os.ReadFile(v.files.CA)
 	if err != nil {
 		t.Fatal(err)
 	}

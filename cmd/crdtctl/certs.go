@@ -63,11 +63,7 @@ func makeCerts(c *cli.Context) error {
 		return err
 	}
 	now := time.Now()
-	authority, err := keys.OpenAuthority(dir, now)
-	if err != nil {
-		return err
-	}
-	if err := authority.Certify(dir, name, hosts, days, now); err != nil {
+	if _, err := keys.Certify(dir, name, hosts, days, now); err != nil {
 		return err
 	}
 	if err := makeSecrets(dir); err != nil {

@@ -24,16 +24,26 @@ const (
 	clockSkew      = 10 * time.Minute
 )
 
-// Authority vouches for the members of a cluster.
-type Authority struct {
+// Certify makes or replaces NAME.crt and NAME.key in a directory, a certificate for
+// members on hosts, names or addresses, for a number of days. The authority that
+// vouches for it is in ca.crt and ca.key there, and is made if it is not.
+func Certify(dir, name string, hosts []string, days int, now time.Time) (Files, error) {
+	files := Files{CA: filepath.Join(dir, "ca.crt"), Cert: filepath.Join(dir, name+".crt"), Key: filepath.Join(dir, name+".key")}
+	a, err := openAuthority(files.CA, filepath.Join(dir, "ca.key"), now)
+	if err == nil {
+		err = a.certify(files, name, hosts, days, now)
+	}
+	return files, err
+}
+
+// authority vouches for the members of a cluster.
+type authority struct {
 	certificate *x509.Certificate
 	key         *ecdsa.PrivateKey
 }
 
-// OpenAuthority reads the authority in ca.crt and ca.key of a directory, or makes
-// one there.
-func OpenAuthority(dir string, now time.Time) (*Authority, error) {
-	cert, key := filepath.Join(dir, "ca.crt"), filepath.Join(dir, "ca.key")
+// openAuthority reads the authority in two files, or makes it.
+func openAuthority(cert, key string, now time.Time) (*authority, error) {
 	_, err := os.Stat(cert)
 	if errors.Is(err, fs.ErrNotExist) {
 		return newAuthority(cert, key, now)
@@ -41,7 +51,7 @@ func OpenAuthority(dir string, now time.Time) (*Authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Authority{}
+	a := &authority{}
 	der, err := readPEM(cert, "CERTIFICATE")
 	if err == nil {
 		a.certificate, err = x509.ParseCertificate(der)
@@ -58,8 +68,8 @@ func OpenAuthority(dir string, now time.Time) (*Authority, error) {
 	return a, err
 }
 
-func newAuthority(cert, key string, now time.Time) (*Authority, error) {
-	a := &Authority{}
+func newAuthority(cert, key string, now time.Time) (*authority, error) {
+	a := &authority{}
 	var err error
 	if a.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
 		return nil, err
@@ -82,9 +92,8 @@ func newAuthority(cert, key string, now time.Time) (*Authority, error) {
 	return a, err
 }
 
-// Certify makes or replaces NAME.crt and NAME.key in a directory: a certificate
-// for members on hosts, names or addresses, for a number of days.
-func (a *Authority) Certify(dir, name string, hosts []string, days int, now time.Time) error {
+// certify makes or replaces a certificate for members, and its key.
+func (a *authority) certify(files Files, name string, hosts []string, days int, now time.Time) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
@@ -109,21 +118,20 @@ func (a *Authority) Certify(dir, name string, hosts []string, days int, now time
 	}
 	// Both under other names first: a member that reads in between finds the old
 	// certificate, or a pair that does not fit, and keeps what it has.
-	cert, private := filepath.Join(dir, name+".crt"), filepath.Join(dir, name+".key")
-	for _, path := range []string{cert, private} {
+	for _, path := range []string{files.Cert, files.Key} {
 		if err := os.Remove(path + ".new"); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
-	err = writeKey(private+".new", key)
+	err = writeKey(files.Key+".new", key)
 	if err == nil {
-		err = Create(cert+".new", 0o644, encode("CERTIFICATE", der))
+		err = Create(files.Cert+".new", 0o644, encode("CERTIFICATE", der))
 	}
 	if err == nil {
-		err = os.Rename(private+".new", private)
+		err = os.Rename(files.Key+".new", files.Key)
 	}
 	if err == nil {
-		err = os.Rename(cert+".new", cert)
+		err = os.Rename(files.Cert+".new", files.Cert)
 	}
 	return err
 }

@@ -150,14 +150,11 @@ func shake(t *testing.T, server, client *tls.Config) (ofServer, ofClient error) 
 
 func made(t *testing.T, dir string, hosts ...string) keys.Files {
 	t.Helper()
-	a, err := keys.OpenAuthority(dir, time.Now())
-	if err == nil {
-		err = a.Certify(dir, "member", hosts, 1, time.Now())
-	}
+	files, err := keys.Certify(dir, "member", hosts, 1, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return keys.Files{CA: filepath.Join(dir, "ca.crt"), Cert: filepath.Join(dir, "member.crt"), Key: filepath.Join(dir, "member.key")}
+	return files
 }
 
 func members(t *testing.T, f keys.Files) *tls.Config {
@@ -317,7 +314,7 @@ func TestAuthority(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := keys.OpenAuthority(dir, time.Now()); err == nil || !strings.Contains(err.Error(), "is not the key of") {
+	if _, err := keys.Certify(dir, "member", nil, 1, time.Now()); err == nil || !strings.Contains(err.Error(), "is not the key of") {
 		t.Errorf("with the key of another: %v", err)
 	}
 }

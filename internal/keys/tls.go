@@ -25,16 +25,13 @@ func (f Files) Clients() (*tls.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &tls.Config{
-		MinVersion:     tls.VersionTLS12,
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return current.load() },
-	}, nil
+	return current.shown(), nil
 }
 
 // Members returns how members show themselves to each other. Both sides must
 // have a certificate of the authority with MemberName.
 func (f Files) Members() (*tls.Config, error) {
-	c, err := f.Clients()
+	current, err := f.pair()
 	if err != nil {
 		return nil, err
 	}
@@ -42,10 +39,7 @@ func (f Files) Members() (*tls.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	current, err := f.pair()
-	if err != nil {
-		return nil, err
-	}
+	c := current.shown()
 	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return current.load() }
 	c.ClientAuth, c.ClientCAs, c.RootCAs, c.ServerName = tls.RequireAndVerifyClientCert, pool, pool, MemberName
 	c.VerifyConnection = func(s tls.ConnectionState) error {
@@ -69,9 +63,6 @@ func Client(ca string) (*tls.Config, error) {
 // Check says what is wrong with the files of a member: others must take it for
 // one.
 func (f Files) Check(now time.Time) error {
-	if _, err := f.Members(); err != nil {
-		return err
-	}
 	own, err := f.pair()
 	if err != nil {
 		return err
@@ -122,6 +113,14 @@ func (f Files) pair() (*pair, error) {
 	p := &pair{files: f}
 	_, err := p.load()
 	return p, err
+}
+
+// shown returns how a server shows the certificate.
+func (p *pair) shown() *tls.Config {
+	return &tls.Config{
+		MinVersion:     tls.VersionTLS12,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return p.load() },
+	}
 }
 
 // load returns the certificate, read again if it was replaced. What cannot be

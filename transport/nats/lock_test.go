@@ -57,11 +57,7 @@ func must[T any](v T, err error) func(*testing.T) T {
 // certify makes an authority and a certificate for members on loopback.
 func certify(t *testing.T, dir string) keys.Files {
 	t.Helper()
-	a := must(keys.OpenAuthority(dir, time.Now()))(t)
-	if err := a.Certify(dir, "member", []string{"127.0.0.1"}, 1, time.Now()); err != nil {
-		t.Fatal(err)
-	}
-	return keys.Files{CA: dir + "/ca.crt", Cert: dir + "/member.crt", Key: dir + "/member.key"}
+	return must(keys.Certify(dir, "member", []string{"127.0.0.1"}, 1, time.Now()))(t)
 }
 
 // lock is that of a member of the cluster.
