@@ -237,8 +237,8 @@ func (r *Replica) gather(ctx context.Context, s *shard, level pb.Consistency, re
 	defer cancel()
 	question := r.question(s, request, vector)
 	replies := make(chan heard)
-	for _, q := range quorums {
-		if r.stands(s) {
+	if r.stands(s) {
+		for _, q := range quorums {
 			q.hear(r.options.Member)
 		}
 	}

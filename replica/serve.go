@@ -234,27 +234,32 @@ func (r *Replica) answerMember(ctx context.Context, q *pb.SyncRequest) (*pb.Sync
 
 // serveQuestion answers who looks after the cluster, or just at it.
 func (r *Replica) serveQuestion(ctx context.Context, m transport.Message) ([]byte, error) {
-	u, err := r.user(m.Subject)
-	if n := len(m.Data); err == nil && !isAdmin(u) && n > maxQuestion {
-		err = fmt.Errorf("%w: a question of %d bytes; of who is no administrator it takes %d", crdt.ErrInvalid, n, maxQuestion)
+	question, err := r.admitQuestion(m)
+	if err != nil {
+		return r.reply(transport.UserToken(m.Subject), nil, err)
 	}
-	var question pb.SyncRequest
-	if err == nil {
-		if err = proto.Unmarshal(m.Data, &question); err != nil {
-			err = fmt.Errorf("%w: question: %w", crdt.ErrInvalid, err)
-		}
-	}
-	if err == nil {
-		err = checkProtocol(question.GetProtocol())
-	}
-	if err == nil {
-		err = permitQuestion(u, &question)
-	}
-	var answer *pb.SyncAnswer
-	if err == nil {
-		answer, err = r.answerUser(ctx, &question)
-	}
+	answer, err := r.answerUser(ctx, question)
 	return r.reply(transport.UserToken(m.Subject), answer, err)
+}
+
+// admitQuestion reads a question that came over the network, if its user may have it
+// answered.
+func (r *Replica) admitQuestion(m transport.Message) (*pb.SyncRequest, error) {
+	u, err := r.user(m.Subject)
+	if err != nil {
+		return nil, err
+	}
+	if n := len(m.Data); !isAdmin(u) && n > maxQuestion {
+		return nil, fmt.Errorf("%w: a question of %d bytes; of who is no administrator it takes %d", crdt.ErrInvalid, n, maxQuestion)
+	}
+	question := &pb.SyncRequest{}
+	if err := proto.Unmarshal(m.Data, question); err != nil {
+		return nil, fmt.Errorf("%w: question: %w", crdt.ErrInvalid, err)
+	}
+	if err := checkProtocol(question.GetProtocol()); err != nil {
+		return nil, err
+	}
+	return question, permitQuestion(u, question)
 }
 
 // answerUser answers a question, or does what it asks for.
