@@ -158,7 +158,7 @@ func (o AttachOptions) options() ([]natsgo.Option, error) {
 		what, path string
 		option     func(path string) (natsgo.Option, error)
 	}{
-		{"credentials", o.Credentials, func(path string) (natsgo.Option, error) { return natsgo.UserCredentials(path), nil }},
+		{"credentials", o.Credentials, credentials},
 		{"nkey", o.Nkey, natsgo.NkeyOptionFromSeed},
 		{"CA", o.CA, func(path string) (natsgo.Option, error) { return natsgo.RootCAs(path), nil }},
 		{"certificate", o.Certificate, func(path string) (natsgo.Option, error) { return natsgo.ClientCert(path, o.Key), nil }},
@@ -166,16 +166,28 @@ func (o AttachOptions) options() ([]natsgo.Option, error) {
 		if file.path == "" {
 			continue
 		}
-		option, err := file.option(file.path)
-		if err == nil {
-			err = tryOption(option)
-		}
+		option, err := fromFile(file.what, file.path, file.option)
 		if err != nil {
-			return nil, fmt.Errorf("nats: the %s in %s cannot be used: %s", file.what, file.path, strings.TrimPrefix(err.Error(), "nats: "))
+			return nil, err
 		}
 		options = append(options, option)
 	}
 	return options, nil
+}
+
+// credentials logs in with the JWT and the seed in a file.
+func credentials(path string) (natsgo.Option, error) { return natsgo.UserCredentials(path), nil }
+
+// fromFile returns an option that takes a file, after a try of it.
+func fromFile(what, path string, option func(path string) (natsgo.Option, error)) (natsgo.Option, error) {
+	o, err := option(path)
+	if err == nil {
+		err = tryOption(o)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("nats: the %s in %s cannot be used: %s", what, path, strings.TrimPrefix(err.Error(), "nats: "))
+	}
+	return o, nil
 }
 
 // tryOption applies an option, and has it read what it would read when it

@@ -55,9 +55,9 @@ func (o DialOptions) options() ([]natsgo.Option, error) {
 		options = append(options, natsgo.Secure(o.TLS))
 	}
 	if o.Credentials != "" {
-		option := natsgo.UserCredentials(o.Credentials)
-		if err := tryOption(option); err != nil {
-			return nil, fmt.Errorf("nats: the credentials in %s cannot be used: %s", o.Credentials, strings.TrimPrefix(err.Error(), "nats: "))
+		option, err := fromFile("credentials", o.Credentials, credentials)
+		if err != nil {
+			return nil, err
 		}
 		options = append(options, option)
 	}
