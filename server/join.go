@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/atolldb/atoll/client"
@@ -22,6 +23,9 @@ const probeTimeout = 3 * time.Second
 // unmetPause is the time between two looks at a member that is joining others
 // itself.
 const unmetPause = 50 * time.Millisecond
+
+// errUnmet is what becomes of a question to a member that is joining others.
+var errUnmet = errors.New("was told of others, and has met none of them yet")
 
 // greets returns what a NATS server says of itself when somebody connects, or
 // nil.
@@ -49,11 +53,22 @@ func greets(ctx context.Context, address string) map[string]any {
 	return info
 }
 
-// takesClients says whether an address is one at which a member serves clients.
-// Those for routes and gateways greet otherwise.
-func takesClients(ctx context.Context, address string) bool {
-	_, is := greets(ctx, address)["client_ip"]
-	return is
+// contact is a member to join, at the address at which it serves clients.
+type contact struct {
+	address string
+	member  string // its name, empty if what listens there does not tell
+}
+
+// contactAt says who serves clients at an address. What listens for routes and
+// gateways greets otherwise.
+func contactAt(ctx context.Context, address string) (contact, bool) {
+	said := greets(ctx, address)
+	if _, takesClients := said["client_ip"]; !takesClients {
+		return contact{}, false
+	}
+	server, _ := said["server_name"].(string)
+	_, member, _ := strings.Cut(server, ".") // after the region
+	return contact{address: address, member: member}, true
 }
 
 // discover replaces addresses to join at which members serve clients by those
@@ -64,9 +79,10 @@ func (c Config) discover(ctx context.Context) (Config, error) {
 		return c.meet(ctx)
 	}
 	var routes, asked []string
+	var contacts []contact
 	for _, address := range c.Join {
-		if _, _, err := net.SplitHostPort(address); err == nil && takesClients(ctx, address) {
-			asked = append(asked, address)
+		if of, ok := contactAt(ctx, address); ok {
+			contacts, asked = append(contacts, of), append(asked, address)
 		} else {
 			routes = append(routes, address)
 		}
@@ -74,9 +90,9 @@ func (c Config) discover(ctx context.Context) (Config, error) {
 	if len(asked) == 0 {
 		return c, nil
 	}
-	status, members, err := c.survey(ctx, asked)
+	status, members, err := c.surveyAny(ctx, contacts)
 	if err != nil {
-		return c, fmt.Errorf("%w: the member to join at %s does not say who else there is: %w", ErrConfig, asked[0], err)
+		return c, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	shards := len(status.GetShards()) - 1
 	switch {
@@ -89,11 +105,44 @@ func (c Config) discover(ctx context.Context) (Config, error) {
 	return c.with(members), nil
 }
 
-// survey asks the first member that answers for its cluster and its table.
-func (c Config) survey(ctx context.Context, servers []string) (status *pb.Status, members []*pb.Member, err error) {
+// surveyAny asks one member after the other, until one answers.
+func (c Config) surveyAny(ctx context.Context, contacts []contact) (*pb.Status, []*pb.Member, error) {
+	var failed error
+	for _, of := range contacts {
+		status, members, err := c.survey(ctx, of)
+		if err == nil {
+			return status, members, nil
+		}
+		failed = errors.Join(failed, fmt.Errorf("the member to join at %s does not say who else there is: %w", of.address, err))
+	}
+	return nil, nil, failed
+}
+
+// survey asks a member for its cluster and its table, until it knows: one that
+// has only just been started may not serve yet, or have met nobody yet.
+func (c Config) survey(ctx context.Context, of contact) (*pb.Status, []*pb.Member, error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	options, err := c.asMember(servers)
+	pause := time.NewTicker(unmetPause)
+	defer pause.Stop()
+	for {
+		status, members, err := c.surveyOnce(ctx, of)
+		if !errors.Is(err, errUnmet) && !errors.Is(err, client.ErrUnreachable) {
+			return status, members, err
+		}
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			return nil, nil, err
+		}
+	}
+}
+
+// surveyOnce asks the member at the address, and no other that takes part in the
+// same queue group: one that is itself joining may know of others, but not of the
+// one to join.
+func (c Config) surveyOnce(ctx context.Context, of contact) (status *pb.Status, members []*pb.Member, err error) {
+	options, err := c.asMember([]string{of.address})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -102,23 +151,13 @@ func (c Config) survey(ctx context.Context, servers []string) (status *pb.Status
 		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
-	// One that has only just joined itself does not know yet who else there is.
-	pause := time.NewTicker(unmetPause)
-	defer pause.Stop()
-	for {
-		if status, err = conn.Status(ctx, "", true); err != nil {
-			return nil, nil, err
-		}
-		if !status.GetUnmet() {
-			break
-		}
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-			return nil, nil, fmt.Errorf("%s was told of others, and has met none of them yet: %w", status.GetMember(), ctx.Err())
-		}
+	if status, err = conn.Status(ctx, of.member, true); err != nil {
+		return nil, nil, err
 	}
-	views, err := conn.Members(ctx, status.GetMember()) // another one may be joining
+	if status.GetUnmet() {
+		return nil, nil, fmt.Errorf("%s %w", status.GetMember(), errUnmet)
+	}
+	views, err := conn.Members(ctx, status.GetMember())
 	for _, v := range views {
 		members = append(members, v.GetMember())
 	}
