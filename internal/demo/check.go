@@ -32,6 +32,7 @@ type holding struct {
 	paths    map[string]int64
 	days     map[string]map[string]struct{}
 	lastSeen map[string]string
+	others   []string // keys that the truth does not know
 }
 
 // result is what the regions hold against what the input says.
@@ -55,7 +56,8 @@ func check(ctx context.Context, c *cluster, truth *input) (*result, error) {
 	return r, nil
 }
 
-// read asks a region for every key that the truth knows.
+// read asks a region for every key that the truth knows, and for the names of all
+// others.
 func read(ctx context.Context, c *client.Client, truth *traffic.Totals) (*holding, error) {
 	h := &holding{
 		paths: map[string]int64{}, days: map[string]map[string]struct{}{}, lastSeen: map[string]string{},
@@ -63,6 +65,7 @@ func read(ctx context.Context, c *client.Client, truth *traffic.Totals) (*holdin
 	questions := []func() error{
 		func() (err error) { h.hits, err = c.Counter(hitsKey).Value(ctx); return err },
 		func() (err error) { h.visitors, err = members(ctx, c.Set(visitorsKey)); return err },
+		func() (err error) { h.others, err = others(ctx, c, truth); return err },
 	}
 	for path := range truth.Paths {
 		questions = append(questions, func() error {
@@ -138,6 +141,30 @@ func members(ctx context.Context, s *client.Set) (map[string]struct{}, error) {
 	return elements, nil
 }
 
+// others returns the keys in a region that the truth does not know.
+func others(ctx context.Context, c *client.Client, truth *traffic.Totals) ([]string, error) {
+	known := map[string]struct{}{hitsKey: {}, visitorsKey: {}}
+	for path := range truth.Paths {
+		known[pathKey(path)] = struct{}{}
+	}
+	for day := range truth.Days {
+		known[dayKey(day)] = struct{}{}
+	}
+	for visitor := range truth.LastSeen {
+		known[seenKey(visitor)] = struct{}{}
+	}
+	var others []string
+	for object, err := range c.Scan(ctx, client.ScanOptions{}) {
+		if err != nil {
+			return nil, err
+		}
+		if _, ok := known[object.Key]; !ok {
+			others = append(others, object.Key)
+		}
+	}
+	return others, nil
+}
+
 // compare notes where a region does not hold what the input says.
 func (r *result) compare(region string, h *holding) {
 	differ := func(what string, got, want any) {
@@ -148,6 +175,14 @@ func (r *result) compare(region string, h *holding) {
 	}
 	if len(h.visitors) != r.truth.Visitors() {
 		differ("visitors", len(h.visitors), r.truth.Visitors())
+	}
+	for visitor := range h.visitors {
+		if _, ok := r.truth.LastSeen[visitor]; !ok {
+			r.wrong = append(r.wrong, fmt.Sprintf("%s has the visitor %s, which the input does not", region, visitor))
+		}
+	}
+	for _, key := range h.others {
+		r.wrong = append(r.wrong, fmt.Sprintf("%s has the key %s, which the input does not", region, key))
 	}
 	for path, n := range r.truth.Paths {
 		if h.paths[path] != int64(n) {

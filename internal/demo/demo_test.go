@@ -88,6 +88,13 @@ func TestCheckSeesEveryKindOfMismatch(t *testing.T) {
 			}
 		},
 		"a visitor more": func(t *traffic.Totals) { t.Add(one) },
+		"a path less":    func(t *traffic.Totals) { delete(t.Paths, "/favicon.ico") },
+		"a day less": func(t *traffic.Totals) {
+			for day := range t.Days {
+				delete(t.Days, day)
+				return
+			}
+		},
 	} {
 		lied, err := o.truth()
 		if err != nil {
