@@ -50,7 +50,8 @@ type Options struct {
 	// this member has. Default 1 s.
 	GossipInterval time.Duration
 	// QuestionTimeout is how long a peer may take to answer a question before
-	// another one is asked. Default 15 s.
+	// another one is asked. Meanwhile the question is repeated: after 1/15 of the
+	// time, 3/15 and 7/15. Default 15 s.
 	QuestionTimeout time.Duration
 	// SessionPatience is how long a request waits for this copy to hear what
 	// its session has seen elsewhere. Clients ask again. Default 500 ms.

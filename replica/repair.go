@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -123,12 +124,13 @@ func (r *Replica) Ask(ctx context.Context, member string, q *pb.SyncRequest) (*p
 // ask puts a question of a repair to a peer, and counts its bytes.
 func (r *Replica) ask(ctx context.Context, member string, q *pb.SyncRequest) (*pb.SyncAnswer, error) {
 	n := r.network.Load()
-	ctx, cancel := context.WithTimeout(ctx, r.options.QuestionTimeout)
-	defer cancel()
 	q.Cluster, q.Protocol = r.cluster, pb.Protocol
 	question := marshal(q)
-	data, err := n.transport.Request(ctx, transport.Sync(member), question)
-	r.counters.syncBytes.Add(uint64(len(question) + len(data)))
+	data, err := insist(ctx, r.options.QuestionTimeout, func(ctx context.Context) ([]byte, error) {
+		r.counters.syncBytes.Add(uint64(len(question)))
+		return n.transport.Request(ctx, transport.Sync(member), question)
+	})
+	r.counters.syncBytes.Add(uint64(len(data)))
 	if err != nil {
 		return nil, fmt.Errorf("asking %s: %w", member, err)
 	}
@@ -140,6 +142,41 @@ func (r *Replica) ask(ctx context.Context, member string, q *pb.SyncRequest) (*p
 		return nil, fmt.Errorf("%s refuses: %s", member, e.GetText())
 	}
 	return &answer, nil
+}
+
+// insist asks up to four times within a time, the pauses in between doubling, and
+// returns the first reply. A peer that is back is heard before what is sent to it
+// takes another way than the link that has broken, and that loses a question
+// without a word. Questions change nothing, so that two at a time do no harm.
+func insist(ctx context.Context, within time.Duration, ask func(context.Context) ([]byte, error)) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	const times = 4
+	type reply struct {
+		data []byte
+		err  error
+	}
+	replies := make(chan reply, times)
+	again := time.NewTimer(0)
+	defer again.Stop()
+	pause := within / (1<<times - 1)
+	for left := times; ; {
+		select {
+		case got := <-replies:
+			return got.data, got.err
+		case <-again.C:
+			if left--; left > 0 {
+				again.Reset(pause)
+				pause *= 2
+			}
+			go func() {
+				data, err := ask(ctx)
+				replies <- reply{data, err}
+			}()
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 }
 
 // fetch brings the events that a peer has and this copy lacks, as far as the

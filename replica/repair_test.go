@@ -2,11 +2,14 @@ package replica
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/atolldb/atoll/antientropy"
@@ -435,6 +438,7 @@ type deaf struct {
 	transport.Transport
 	asked sync.Once
 	lost  chan struct{} // closed when the question was asked
+	ended chan error    // how it ended, if somebody wants to know
 }
 
 func (d *deaf) Request(ctx context.Context, subject string, data []byte) (answer []byte, err error) {
@@ -445,6 +449,10 @@ func (d *deaf) Request(ctx context.Context, subject string, data []byte) (answer
 	}
 	close(d.lost)
 	<-ctx.Done()
+	select {
+	case d.ended <- ctx.Err():
+	default:
+	}
 	return nil, ctx.Err()
 }
 
@@ -463,4 +471,60 @@ func TestQuestionDiesWithThePeer(t *testing.T) {
 	<-wire.lost
 	eu.restart(nil)
 	c.converge()
+}
+
+// What is lost on its way to a peer that is there is asked again, long before it
+// is given up.
+func TestQuestionIsRepeated(t *testing.T) {
+	for name, test := range map[string]struct {
+		lost  int // questions
+		err   error
+		after time.Duration
+	}{
+		"none lost":             {0, nil, 0},
+		"one lost":              {1, nil, time.Second},
+		"two lost":              {2, nil, 3 * time.Second},
+		"three lost":            {3, nil, 7 * time.Second},
+		"all lost":              {9, context.DeadlineExceeded, 15 * time.Second},
+		"nobody":                {0, transport.ErrNoResponders, 0},
+		"nobody at second hand": {1, transport.ErrNoResponders, time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var asked atomic.Int32
+				began := time.Now()
+				data, err := insist(t.Context(), 15*time.Second, func(ctx context.Context) ([]byte, error) {
+					if int(asked.Add(1)) <= test.lost {
+						<-ctx.Done()
+						return nil, ctx.Err()
+					}
+					return []byte("answer"), test.err
+				})
+				if !errors.Is(err, test.err) || err == nil && string(data) != "answer" || time.Since(began) != test.after {
+					t.Errorf("%q, %v after %v; want %v after %v", data, err, time.Since(began), test.err, test.after)
+				}
+				if n := int(asked.Load()); n != min(test.lost+1, 4) {
+					t.Errorf("asked %d times", n)
+				}
+			})
+		})
+	}
+}
+
+// A peer that is back is caught up with, though the first question to it is lost.
+func TestLostQuestionHoldsNothingUp(t *testing.T) {
+	c := newCluster(t, memnet.Options{})
+	eu := c.start("eu", nil)
+	eu.do(incr("k", 1))
+	us := &member{cluster: c, options: testOptions("us"), disk: &disk{Store: newMemory()}}
+	us.options.QuestionTimeout = time.Minute / 4
+	wire := &deaf{lost: make(chan struct{}), ended: make(chan error, 1)}
+	us.wrap = func(end transport.Transport) transport.Transport { wire.Transport = end; return wire }
+	us.open()
+	us.meet()
+	c.members = append(c.members, us)
+	c.converge()
+	if err := <-wire.ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("the lost question ended with %v, not because another one was answered", err)
+	}
 }

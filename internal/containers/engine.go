@@ -57,6 +57,15 @@ func (e *Engine) feed(ctx context.Context, in io.Reader, args ...string) (string
 	return strings.TrimRight(out.String(), "\n"), nil
 }
 
+// both is do for a command of which both outputs matter, in the order written.
+func (e *Engine) both(ctx context.Context, args ...string) string {
+	out, err := exec.CommandContext(ctx, e.program, args...).CombinedOutput()
+	if err != nil {
+		return fmt.Sprintf("%s(%v)", out, err)
+	}
+	return strings.TrimRight(string(out), "\n")
+}
+
 // words runs the docker command and returns the words that it writes.
 func (e *Engine) words(ctx context.Context, args ...string) ([]string, error) {
 	out, err := e.do(ctx, args...)

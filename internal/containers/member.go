@@ -110,11 +110,7 @@ func (m *Member) inspect(ctx context.Context, format string) (string, error) {
 
 // Log returns the last lines that the member wrote since it was started.
 func (m *Member) Log(ctx context.Context, lines int) string {
-	out, err := m.cluster.engine.do(ctx, "container", "logs", "--tail", fmt.Sprint(lines), m.container)
-	if err != nil {
-		return err.Error()
-	}
-	return out
+	return m.cluster.engine.both(ctx, "container", "logs", "--tail", fmt.Sprint(lines), m.container)
 }
 
 // Ready waits until the member answers for itself.
