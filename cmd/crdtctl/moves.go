@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -19,9 +20,9 @@ func watchFlag() cli.Flag {
 	return &cli.BoolFlag{Name: "watch", Usage: "show how far the shards have moved, until all have", DisableDefaultText: true}
 }
 
-// watch waits until the owners of no region change any more, and shows how far
-// that is. Owners is a setting that the member that answers must have heard of; 0
-// is any.
+// watch waits until the owners of no region change any more, as all members have
+// it that are alive, and shows how far that is. Owners is a setting that the member
+// that answers must have heard of; 0 is any.
 func watch(ctx context.Context, cl *client.Client, owners int, line progress) (*client.Rings, error) {
 	defer line.clear()
 	var pace pace
@@ -29,7 +30,14 @@ func watch(ctx context.Context, cl *client.Client, owners int, line progress) (*
 		rings, err := cl.Rings(ctx, "")
 		heard := err == nil && len(rings.Regions) > 0 && (owners == 0 || rings.Owners == owners)
 		if heard && len(changing(rings)) == 0 {
-			return rings, nil
+			var names []string
+			if names, err = alive(ctx, cl); err == nil {
+				others := unsettled(names, func(name string) (*client.Rings, error) { return cl.Rings(ctx, name) })
+				if others == nil {
+					return rings, nil
+				}
+				rings = others
+			}
 		}
 		if err == nil {
 			line.show("%s", movedOf(cl.Moves(ctx, rings), rings.Regions...).text(&pace))
@@ -39,6 +47,38 @@ func watch(ctx context.Context, cl *client.Client, owners int, line progress) (*
 			return nil, readError{err, "the shards move all the same"}
 		}
 	}
+}
+
+// alive returns the names of the members that are alive, as one of them sees it.
+func alive(ctx context.Context, cl *client.Client) (names []string, err error) {
+	views, err := cl.Members(ctx, "")
+	for _, v := range views {
+		if v.GetState() == "alive" {
+			names = append(names, v.GetMember().GetName())
+		}
+	}
+	return names, err
+}
+
+// unsettled asks members for the rings, all at the same time, and returns those of
+// one that says that owners change, or nil. Who has answered before may not have
+// heard of a change yet; who does not answer is not waited for.
+func unsettled(names []string, ask func(name string) (*client.Rings, error)) *client.Rings {
+	answers := make(chan *client.Rings, len(names))
+	for _, name := range names {
+		go func() {
+			rings, err := ask(name)
+			if err != nil || len(changing(rings)) == 0 {
+				rings = nil
+			}
+			answers <- rings
+		}()
+	}
+	var found *client.Rings
+	for range names {
+		found = cmp.Or(found, <-answers)
+	}
+	return found
 }
 
 // moved is how far several moves are, together.

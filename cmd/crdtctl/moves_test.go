@@ -172,3 +172,24 @@ func TestPace(t *testing.T) {
 		}
 	}
 }
+
+// Owners that change are seen as long as one member knows of it.
+func TestUnsettled(t *testing.T) {
+	settled := &client.Rings{Regions: []client.RegionRing{{Region: "eu"}, {Region: "us"}}}
+	changing := &client.Rings{Regions: []client.RegionRing{{Region: "eu"}, {Region: "us", Changing: true}}}
+	says := map[string]*client.Rings{"eu-1": settled, "eu-2": changing, "us-1": settled, "us-2": nil}
+	ask := func(name string) (*client.Rings, error) {
+		if says[name] == nil {
+			return nil, client.ErrUnreachable
+		}
+		return says[name], nil
+	}
+	for want, names := range map[*client.Rings][]string{
+		nil:      {"eu-1", "us-1", "us-2"},
+		changing: {"eu-1", "eu-2", "us-1", "us-2"},
+	} {
+		if got := unsettled(names, ask); got != want {
+			t.Errorf("%v: %v, want %v", names, got, want)
+		}
+	}
+}
