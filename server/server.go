@@ -37,6 +37,8 @@ type Server struct {
 	door    *door         // nil: closed
 	losses  atomic.Uint64 // how often messages may have been lost
 
+	once    sync.Once     // to close
+	ended   error         // of that
 	closing chan struct{} // closed first
 	tasks   sync.WaitGroup
 }
@@ -180,8 +182,13 @@ func advised(err error) error {
 }
 
 // Close stops the member: it serves no more, ends what is under way, and
-// releases the data directory. It may be called once.
+// releases the data directory. Called again, it waits and returns the same.
 func (s *Server) Close() error {
+	s.once.Do(func() { s.ended = s.close() })
+	return s.ended
+}
+
+func (s *Server) close() error {
 	s.door.stops()
 	close(s.closing)
 	s.tasks.Wait()

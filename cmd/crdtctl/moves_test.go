@@ -193,3 +193,37 @@ func TestUnsettled(t *testing.T) {
 		}
 	}
 }
+
+// Whom a change of owners waits for is said, and taking that member out ends the
+// wait.
+func TestAwaitedMember(t *testing.T) {
+	first := slowly(t, "eu-1")
+	t.Setenv("ATOLL_SERVER", first.Addresses().Client)
+	slowly(t, "eu-2", first)
+	gone := slowly(t, "eu-3", first)
+	if o := crdtctl(t, "", "settings", "--owners", "2", "--watch"); o.code != exitOK {
+		t.Fatal(o)
+	}
+	await(t, unchanged(3), "ring", "--json")
+	if err := gone.Close(); err != nil {
+		t.Fatal(err)
+	}
+	await(t, func(o output) bool { return strings.Contains(o.stdout, `"state":"left"`) }, "members", "--json")
+	if o := crdtctl(t, "", "settings", "--owners", "3"); o.code != exitOK {
+		t.Fatal(o)
+	}
+	says := func(text string) func(output) bool {
+		return func(o output) bool { return o.code == exitOK && strings.Contains(o.stdout, text) }
+	}
+	const waits = "the change of owners in eu waits for eu-3: start what is down again, or take it out with crdtctl member remove NAME\n"
+	await(t, says(waits), "ring")
+	await(t, says(waits), "members")
+	await(t, says("waits for eu-3: "), "status", "eu-1")
+	if o := crdtctl(t, "", "member", "remove", "eu-3"); o.code != exitOK {
+		t.Fatal(o)
+	}
+	await(t, unchanged(2), "ring", "--json")
+	if o := crdtctl(t, "", "members"); o.code != exitOK || strings.Contains(o.stdout, "waits for") {
+		t.Error(o)
+	}
+}
