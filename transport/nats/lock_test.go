@@ -1,8 +1,11 @@
 package nats_test
 
 import (
+	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 	"sync"
@@ -273,6 +276,30 @@ func TestMalformedConnections(t *testing.T) {
 			}
 			_ = conn.Close()
 		}
+	}
+}
+
+// Who speaks TLS and then nonsense is counted, whatever the nonsense is.
+func TestMalformedLogin(t *testing.T) {
+	l := newLocked(t, "web")
+	eu := startLocked(t, l, nats.Options{Region: "eu", Name: "eu-1"})
+	for _, text := range []string{"CONNECT {x\r\n", "CONNECT {\"name\": 1}\r\n", "CONNECT [\r\n", "INFO {}\r\n", "-ERR 'x'\r\n", "\x00\r\n"} {
+		conn, err := net.Dial("tcp", eu.Addresses().Client)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+		if _, err := bufio.NewReaderSize(conn, 1<<16).ReadSlice('\n'); err != nil {
+			t.Fatal(err)
+		}
+		config := must(keys.Client(l.files.CA))(t)
+		config.ServerName = "127.0.0.1"
+		before := eu.Denied()
+		if _, err := tls.Client(conn, config).Write([]byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		awaitDenied(t, eu, fmt.Sprintf("%q", text), before)
 	}
 }
 

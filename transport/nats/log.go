@@ -29,29 +29,35 @@ func newServerLog(log *slog.Logger) *serverLog {
 	return &serverLog{log: log, fatal: make(chan string, 1), now: time.Now}
 }
 
-// peerText is what a server says of a connection: whose it is, its number, and
-// what happened.
-var peerText = regexp.MustCompile(`(?s)^(.+?):\d+ - [crgl]id:\d+ - (.*)$`)
+// peerText is what a server says of a connection: whose it is, of what kind, its
+// number, and what happened.
+var peerText = regexp.MustCompile(`(?s)^(.+?):\d+ - ([crgl])id:\d+ - (.*)$`)
 
-// denials are parts of what a server says of a peer that it does not let in, or
-// that does what it may not do. It tells so in no other way.
-var denials = []string{"authentication error", "Violation", "handshake error", "aximum payload", "aximum subscriptions", "parser ERROR", "ejecting", "Failing connection"}
+// attempt is how often a server has tried something, which it says along.
+var attempt = regexp.MustCompile(` \(attempt \d+\)`)
+
+// denials are parts of what a server says of another one that it does not let in, or
+// that does what it may not do. It tells so in no other way. Of a client it calls
+// nothing else an error, and that in ever other words: much of it is the client's.
+var denials = []string{"authentication error", "Violation", "handshake error", "handshake timeout", "aximum payload", "aximum subscriptions", "parser ERROR", "ejecting", "Failing connection"}
 
 // denial returns the host of a peer that was refused something, and what.
-func denial(text string) (host, what string, is bool) {
+func denial(level slog.Level, text string) (host, what string, is bool) {
 	parts := peerText.FindStringSubmatch(text)
-	if parts == nil || !slices.ContainsFunc(denials, func(d string) bool { return strings.Contains(parts[2], d) }) {
+	if parts == nil {
 		return "", "", false
 	}
-	return parts[1], fmt.Sprintf("%.200q", parts[2]), true // a client's name is in it
+	is = parts[2] == "c" && level >= slog.LevelError ||
+		slices.ContainsFunc(denials, func(d string) bool { return strings.Contains(parts[3], d) })
+	return parts[1], fmt.Sprintf("%.200q", parts[3]), is // a client's name is in it
 }
 
-// complain passes a warning on, unless it did so less than a minute ago: of a
-// refused peer any warning, of others one in the same words.
-func (l *serverLog) complain(format string, values []any) {
+// complain passes on what a server warns of, unless it did so less than a minute
+// ago: of a refused peer anything, of others what is said in the same words.
+func (l *serverLog) complain(level slog.Level, format string, values []any) {
 	text, now := fmt.Sprintf(format, values...), l.now()
-	about := text
-	host, what, is := denial(text)
+	about := attempt.ReplaceAllString(text, "")
+	host, what, is := denial(level, text)
 	if is && strings.HasSuffix(what, `handshake error: EOF"`) { // somebody who only looked
 		l.write(slog.LevelDebug, format, values)
 		return
@@ -78,11 +84,11 @@ func (l *serverLog) write(level slog.Level, format string, values []any) {
 // too much for the level Info of an embedding program.
 func (l *serverLog) Noticef(format string, values ...any) { l.write(slog.LevelDebug, format, values) }
 
-func (l *serverLog) Warnf(format string, values ...any) { l.complain(format, values) }
+func (l *serverLog) Warnf(format string, values ...any) { l.complain(slog.LevelWarn, format, values) }
 
 // Errorf is mostly for peers that cannot be reached, and for what will be
 // tried again.
-func (l *serverLog) Errorf(format string, values ...any) { l.complain(format, values) }
+func (l *serverLog) Errorf(format string, values ...any) { l.complain(slog.LevelError, format, values) }
 
 func (l *serverLog) Fatalf(format string, values ...any) {
 	l.write(slog.LevelError, format, values)
