@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"math"
 	"net/url"
 	"sync"
 
@@ -192,20 +193,18 @@ func (s *Server) Recheck() (int, error) {
 	if s.guard == nil {
 		return 0, nil
 	}
-	var gone []*server.ConnInfo
-	for offset, total := 0, 1; offset < total; {
-		page, err := s.server.Connz(&server.ConnzOptions{Username: true, Offset: offset, Account: applicationAccount})
-		if err != nil {
-			return 0, fmt.Errorf("nats: clients: %w", err)
-		}
-		for _, c := range page.Conns {
-			if s.guard.isGone(c.AuthorizedUser) {
-				gone = append(gone, c)
-			}
-		}
-		offset, total = offset+max(1, len(page.Conns)), page.Total
+	// All at once: from one page to the next, who closes a connection could hide
+	// another one that it has.
+	all, err := s.server.Connz(&server.ConnzOptions{Username: true, Limit: math.MaxInt, Account: applicationAccount})
+	if err != nil {
+		return 0, fmt.Errorf("nats: clients: %w", err)
 	}
-	// Only now: who is cut off is missing on the pages after.
+	var gone []*server.ConnInfo
+	for _, c := range all.Conns {
+		if s.guard.isGone(c.AuthorizedUser) {
+			gone = append(gone, c)
+		}
+	}
 	cut := 0
 	for _, c := range gone {
 		if s.server.DisconnectClientByID(c.Cid) == nil {

@@ -27,6 +27,7 @@ type locked struct {
 
 	mu    sync.Mutex
 	owner map[string]string // of public keys
+	asked func()            // when the next one asks whose a key is
 }
 
 // owns says whose key one is; "" nobody's.
@@ -73,6 +74,10 @@ func (l *locked) lock(t *testing.T) *nats.Lock {
 		User: func(key string) (string, error) {
 			l.mu.Lock()
 			defer l.mu.Unlock()
+			if asked := l.asked; asked != nil {
+				l.asked = nil
+				asked()
+			}
 			return l.owner[key], nil
 		},
 	}
@@ -322,8 +327,8 @@ func TestRecheck(t *testing.T) {
 	awaitAnswer(t, app, transport.Requests("eu", 1, "app"))
 }
 
-// However many connections a key has, all are cut off; a key that has become
-// another's comes back as that one.
+// However many connections a key has, all are cut off, also while it closes some
+// of them; a key that has become another's comes back as that one.
 func TestRecheckMany(t *testing.T) {
 	const many = 1100 // more than a page of what a server lists
 	l := newLocked(t, "web")
@@ -331,6 +336,7 @@ func TestRecheckMany(t *testing.T) {
 	serve(t, eu, transport.AllRequests("eu"), transport.OwnersGroup, echo)
 	k := l.users["web"]
 	var closed sync.WaitGroup
+	var conns []*natsgo.Conn
 	for range many {
 		closed.Add(1)
 		conn, err := natsgo.Connect("tls://"+eu.Addresses().Client, natsgo.Nkey(k.Public(), k.Sign), natsgo.Secure(must(keys.Client(l.files.CA))(t)),
@@ -339,13 +345,23 @@ func TestRecheckMany(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
+		conns = append(conns, conn)
 	}
 	l.owns(k, "app")
 	if _, err := l.dial(t, eu, k); !errors.Is(err, nats.ErrRefused) {
 		t.Errorf("a key that is still somebody else's here: %v", err)
 	}
-	if n, err := eu.Recheck(); n != many || err != nil {
-		t.Errorf("%d connections are cut, %v; want %d", n, err, many)
+	const left = 50
+	const own = 2 // of the member
+	eventually(t, "the server knows that the one refused has left", func() bool { return eu.Clients() == many+own })
+	l.asked = func() {
+		for _, conn := range conns[:left] {
+			conn.Close()
+		}
+		eventually(t, "the server knows that some have left", func() bool { return eu.Clients() == many+own-left })
+	}
+	if n, err := eu.Recheck(); n != many-left || err != nil {
+		t.Fatalf("%d connections are cut, %v; want %d", n, err, many-left)
 	}
 	closed.Wait()
 	k.User = "app"
