@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// maxGuest is how many requests of one user a member has under way, a part of
+	// maxGuest is how many requests and questions of a user a member has under way, a part of
 	// what its end of the network takes at once: so that nobody, by requests that
 	// take their time, keeps all others out.
 	maxGuest = 256

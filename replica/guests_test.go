@@ -92,6 +92,52 @@ func TestGuests(t *testing.T) {
 	}
 }
 
+// The places of a user are for all that it may ask for, questions included.
+func TestGuestsEverywhere(t *testing.T) {
+	m, end := stranger(t)
+	for _, name := range []string{"web", "app"} {
+		m.put(&pb.User{Name: name, Role: pb.Role_READ})
+	}
+	want := func(user string, code pb.Error_Code) {
+		t.Helper()
+		shard := shardOf("k")
+		read := &pb.Request{Operations: []*pb.Operation{count("k")}}
+		status := &pb.SyncRequest{What: &pb.SyncRequest_Status{Status: &pb.StatusQuery{}}}
+		for subject, got := range map[string]pb.Error_Code{
+			"request": asked(t, end, transport.Requests("eu", shard, user), read), "question": asked(t, end, transport.Questions("eu", user), status),
+		} {
+			if got != code {
+				t.Errorf("a %s of %s: %v; want %v", subject, user, got, code)
+			}
+		}
+		var info pb.ClusterInfo
+		data, err := end.Request(t.Context(), transport.Info(user), nil)
+		if err == nil {
+			err = proto.Unmarshal(data, &info)
+		}
+		if busy := info.GetError().GetCode() == pb.Error_BUSY; err != nil || busy != (code == pb.Error_BUSY) {
+			t.Errorf("info for %s: %v, %v", user, &info, err)
+		}
+	}
+	var leaves []func()
+	for range maxGuest {
+		leave, err := m.guests.enter("web")
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaves = append(leaves, leave)
+	}
+	want("web", pb.Error_BUSY)
+	want("app", served)
+	for _, leave := range leaves {
+		leave()
+	}
+	want("web", served)
+	if n := len(m.guests.count); n != 0 {
+		t.Errorf("%d users have requests under way after all were answered", n)
+	}
+}
+
 // Of two who change a user at the same time, one is told so.
 func TestPutUserMeanwhile(t *testing.T) {
 	m, _ := stranger(t)

@@ -176,7 +176,12 @@ func EncodeError(err error) *pb.Error {
 }
 
 func (r *Replica) serveInfo(_ context.Context, m transport.Message) ([]byte, error) {
-	_, err := r.user(m.Subject)
+	leave, err := r.guests.enter(transport.UserToken(m.Subject))
+	if err != nil {
+		return marshal(&pb.ClusterInfo{Error: EncodeError(err)}), nil
+	}
+	defer leave()
+	_, err = r.user(m.Subject)
 	var request pb.Request
 	if err == nil {
 		if err = proto.Unmarshal(m.Data, &request); err != nil {
@@ -234,12 +239,18 @@ func (r *Replica) answerMember(ctx context.Context, q *pb.SyncRequest) (*pb.Sync
 
 // serveQuestion answers who looks after the cluster, or just at it.
 func (r *Replica) serveQuestion(ctx context.Context, m transport.Message) ([]byte, error) {
+	user := transport.UserToken(m.Subject)
+	leave, err := r.guests.enter(user)
+	if err != nil {
+		return r.reply(user, nil, err)
+	}
+	defer leave()
 	question, err := r.admitQuestion(m)
 	if err != nil {
-		return r.reply(transport.UserToken(m.Subject), nil, err)
+		return r.reply(user, nil, err)
 	}
 	answer, err := r.answerUser(ctx, question)
-	return r.reply(transport.UserToken(m.Subject), answer, err)
+	return r.reply(user, answer, err)
 }
 
 // admitQuestion reads a question that came over the network, if its user may have it
