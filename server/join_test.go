@@ -1,15 +1,24 @@
 package server_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	pb "github.com/atolldb/atoll/proto"
 	"github.com/atolldb/atoll/server"
+	"github.com/atolldb/atoll/transport"
+	"github.com/atolldb/atoll/transport/nats"
 )
 
 // TestJoinByOneAddress: a member of any region that serves applications is all
@@ -104,6 +113,70 @@ func TestJoinRefused(t *testing.T) {
 			t.Errorf("%s: the data directory is there, or %v", name, err)
 		}
 	}
+}
+
+// TestJoinOtherProtocol: a member that is understood by none of those it is to join
+// is told so, and which of the two to upgrade, before anything is made, and does not
+// get into their table.
+func TestJoinOtherProtocol(t *testing.T) {
+	one := start(t, alone(filepath.Join(t.TempDir(), "one")))
+	defer stop(t, one)
+	behind, err := nats.Dial(t.Context(), []string{one.Addresses().Client}, nats.DialOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer behind.Close()
+	// What is asked here comes to one as if a program of this protocol had asked.
+	front, err := nats.Start(t.Context(), nats.Options{Region: "eu", Name: one.Config().Name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer front.Close()
+	var number atomic.Uint32
+	for pattern, question := range map[string]proto.Message{
+		transport.Info(transport.Any): &pb.Request{}, transport.Questions(one.Config().Name, transport.Any): &pb.SyncRequest{},
+	} {
+		if _, err := front.Serve(pattern, "", func(ctx context.Context, m transport.Message) ([]byte, error) {
+			asked := question.ProtoReflect().New()
+			if err := proto.Unmarshal(m.Data, asked.Interface()); err != nil {
+				return nil, err
+			}
+			asked.Set(asked.Descriptor().Fields().ByName("protocol"), protoreflect.ValueOfUint32(number.Load()))
+			data, err := proto.Marshal(asked.Interface())
+			if err != nil {
+				return nil, err
+			}
+			return behind.Request(ctx, m.Subject, data)
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := alone(filepath.Join(t.TempDir(), "two"))
+	c.Name, c.Join, c.Cluster, c.Shards = "two", []string{front.Addresses().Client}, "", 0
+	number.Store(pb.Protocol + 1)
+	s, err := server.Start(t.Context(), c, nil)
+	if s != nil {
+		stop(t, s)
+	}
+	want := fmt.Sprintf("%d, of a newer Atoll: upgrade this member; it speaks %d to %d", pb.Protocol+1, pb.OldestProtocol, pb.Protocol)
+	if !errors.Is(err, server.ErrConfig) || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), front.Addresses().Client) {
+		t.Errorf("%v; want the address, and %q", err, want)
+	}
+	if _, err := os.Stat(c.Data); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the data directory is there, or %v", err)
+	}
+	if views, err := one.Client().Members(t.Context(), ""); err != nil || len(views) != 1 {
+		t.Errorf("the table of members has %v, %v; want one", views, err)
+	}
+	status, err := one.Client().Status(t.Context(), "", false)
+	if err != nil || status.GetCounters()["messages_protocol"] == 0 {
+		t.Errorf("it is not counted: %v, %v", status, err)
+	}
+	number.Store(pb.Protocol) // what it is refused for is the number alone
+	if s, err = server.Start(t.Context(), c, nil); err != nil {
+		t.Fatal(err)
+	}
+	stop(t, s)
 }
 
 // TestJoinLater: an address at which nobody listens yet is taken for that of a
