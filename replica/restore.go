@@ -19,6 +19,9 @@ const unfinished = -1
 // goes on under new actors.
 const restoredPlace = "restored"
 
+// ErrOccupied says that a store into which a backup is to be put is not empty.
+var ErrOccupied = errors.New("a backup is restored into an empty directory only")
+
 // Restore puts what backups of one member have into an empty store: a full one,
 // and increments in their order.
 type Restore struct {
@@ -44,7 +47,7 @@ func NewRestore(s store.Store, of []byte, member, region string) (*Restore, erro
 	err := snap.Scan(nil, nil, func([]byte, []byte) error { return errStop })
 	snap.Close()
 	if err == errStop {
-		return nil, fmt.Errorf("%w: a backup is restored into an empty directory only", ErrForeign)
+		return nil, ErrOccupied
 	}
 	if err != nil {
 		return nil, err

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 
 	"github.com/atolldb/atoll/internal/backup"
+	"github.com/atolldb/atoll/internal/store"
 	"github.com/atolldb/atoll/internal/store/badgerstore"
 	"github.com/atolldb/atoll/replica"
 )
@@ -37,20 +38,30 @@ type Restore struct {
 }
 
 // Run reads all files to the end before it makes anything, and removes what it
-// made when it fails.
+// made when it fails; nothing else.
 func (r *Restore) Run(ctx context.Context) (backup.Header, error) {
 	last, identity, err := r.check(ctx)
 	if err != nil {
 		return last, err
 	}
 	created, err := emptyDir(r.Data)
-	if err == nil {
-		err = r.fill(ctx, identity)
-	}
-	if err == nil || errors.Is(err, ErrNotEmpty) {
+	if err != nil {
 		return last, err
 	}
-	return last, errors.Join(err, removeIn(r.Data, created))
+	return last, r.put(ctx, identity, created)
+}
+
+// put fills a directory that was empty a moment ago, and empties it again if that
+// fails, unless somebody else was first.
+func (r *Restore) put(ctx context.Context, identity []byte, created bool) error {
+	err := r.fill(ctx, identity)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, store.ErrInUse), errors.Is(err, replica.ErrOccupied):
+		return fmt.Errorf("%w: %w", ErrNotEmpty, err)
+	}
+	return errors.Join(err, removeIn(r.Data, created))
 }
 
 // check reads all files, and returns what the last says, and what the first does

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -195,4 +196,25 @@ func TestRestoreOfSomeShards(t *testing.T) {
 		}
 	}
 	i.in("eu-1", "scrub", "--member", "eu-2")
+}
+
+// TestRestoreTouchesNothingElse: a restore that fails removes what it made, and not
+// what is somebody else's, such as a link to where a volume is to be.
+func TestRestoreTouchesNothingElse(t *testing.T) {
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	i := newIsland(t, "eu")
+	i.start("eu", t.TempDir())
+	i.in("eu", "counter", "incr", "n")
+	i.in("eu", "backup", path("a"))
+
+	if err := os.Symlink(path("not-mounted"), path("link")); err != nil {
+		t.Fatal(err)
+	}
+	if r := crdtctl(t, "", "restore", "--data", path("link"), path("a")); r.code == 0 {
+		t.Error("it is restored to where nothing can be made")
+	}
+	if _, err := os.Lstat(path("link")); err != nil {
+		t.Errorf("the link is gone: %v", err)
+	}
 }
