@@ -170,6 +170,9 @@ func (r *Replica) agree(ctx context.Context, s *shard, request *pb.Request, writ
 		if writes == 0 {
 			return nil, fmt.Errorf("%w; nothing was changed", err)
 		}
+		if errors.Is(err, ErrClosed) { // which says that nothing was done
+			err = fmt.Errorf("%w before the member that has it stopped", ErrNotEnough)
+		}
 		return nil, fmt.Errorf("%w; the write is kept, and spreads", err)
 	}
 	return answer, nil

@@ -194,6 +194,38 @@ func TestSuspectsAreWaitedFor(t *testing.T) {
 	}
 }
 
+// A write that was made and waits for owners when its member stops is not said to be
+// undone, as what ErrClosed is sent as would say. Nor is one whose owners are behind with
+// the table of members: what ErrBehind is sent as has the client do it again.
+func TestStoppedWhileWaiting(t *testing.T) {
+	c := newCluster(t, memnet.Options{})
+	eu, us := c.start("eu", enrolled("1")), c.start("us", enrolled("1"))
+	c.start("ap", enrolled("1"))
+	c.allKnow()
+	c.network.Cut("us", "eu")
+	c.network.Cut("eu", "us")
+	answered := make(chan error, 1)
+	go func() {
+		_, err := eu.atWithin(all, 30_000, incr("c", 1))
+		answered <- err
+	}()
+	eventually(t, "it waits", func() bool { return eu.number(count("c")) == 1 })
+	eu.stop()
+	err := <-answered
+	if e := EncodeError(err); e.GetCode() != pb.Error_NOT_ENOUGH || !strings.Contains(e.GetText(), "the write is kept, and spreads") {
+		t.Errorf("%v is sent as %v", err, e)
+	}
+	c.network.Restore("us", "eu")
+	c.network.Restore("eu", "us")
+	eu.open()
+	eu.meet()
+	eventually(t, "it spreads", func() bool { return us.number(count("c")) == 1 })
+	changed := fmt.Errorf("%w: the table of members has changed: %w; the write is kept, and spreads", ErrNotEnough, ErrBehind)
+	if e := EncodeError(changed); e.GetCode() != pb.Error_NOT_ENOUGH {
+		t.Errorf("%v is sent as %v", changed, e)
+	}
+}
+
 // sees waits until a member finds another one in a state.
 func (m *member) sees(other string, state membership.State) {
 	m.cluster.t.Helper()

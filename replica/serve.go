@@ -159,12 +159,12 @@ func EncodeError(err error) *pb.Error {
 		code = pb.Error_BUSY
 	case errors.Is(err, ErrWrongShard):
 		code = pb.Error_WRONG_SHARD
+	case errors.Is(err, ErrNotEnough): // a write may be kept, whatever the owners are behind with
+		code = pb.Error_NOT_ENOUGH
 	case errors.Is(err, ErrBehind):
 		code = pb.Error_BEHIND
 	case errors.Is(err, ErrNotOwner):
 		code = pb.Error_NOT_OWNER
-	case errors.Is(err, ErrNotEnough):
-		code = pb.Error_NOT_ENOUGH
 	case errors.Is(err, ErrForbidden):
 		code = pb.Error_FORBIDDEN
 	case errors.Is(err, ErrProtocol):
