@@ -21,8 +21,12 @@ import (
 // not done now.
 var ErrNotRemembered = errors.New("operation not remembered")
 
-// maxRetryPause bounds the pause before an operation is sent again.
-const maxRetryPause = 500 * time.Millisecond
+const (
+	// maxRetryPause bounds the pause before an operation is sent again.
+	maxRetryPause = 500 * time.Millisecond
+	// maxDoublings bounds how often the time doubles for which one attempt waits.
+	maxDoublings = 5
+)
 
 // OperationID names an operation for good, so that it can be sent again and counts
 // once. It says when it was made.
@@ -68,8 +72,8 @@ func lost(why string) error {
 }
 
 // insist sends an operation with an id again until there is an answer, as long as
-// ctx lasts: to the nearest region twice, then to the others in turn. What may
-// have been done by an attempt without an answer is not said to be undone by a later
+// ctx lasts: to the nearest region twice, then to the others in turn, unless it waits
+// for owners there. What may have been done by an attempt without an answer is not said to be undone by a later
 // refusal.
 func (r *remote) insist(ctx context.Context, where subjects, request *pb.Request, answer *pb.Answer, early instead) error {
 	unsure := false
@@ -78,7 +82,11 @@ func (r *remote) insist(ctx context.Context, where subjects, request *pb.Request
 		if unsure {
 			early = nil // an owner may have done it, and tells when it is back
 		}
-		err := r.attempt(ctx, turned(where, try/2), request, answer, early)
+		turn := try / 2
+		if r.waits(request) {
+			turn = 0 // a level is one of the region
+		}
+		err := r.attempt(ctx, try, turned(where, turn), request, answer, early)
 		refused := answer.GetError()
 		switch {
 		case err == nil && refused == nil:
@@ -96,6 +104,9 @@ func (r *remote) insist(ctx context.Context, where subjects, request *pb.Request
 			return err
 		case err != nil && !isUnserved(err):
 			return lost(callOf(ctx, "", false).meaning(err).Error())
+		case err == nil && refused.GetCode() == pb.Error_NOT_ENOUGH:
+			refused.Text += "; an attempt before got no answer, and may have been done"
+			return nil
 		case err == nil && !isPassing(refused) && refused.GetCode() != pb.Error_BUSY && refused.GetCode() != pb.Error_NO_SPACE:
 			return lost("a member refused: " + refused.GetText())
 		}
@@ -107,12 +118,22 @@ func (r *remote) insist(ctx context.Context, where subjects, request *pb.Request
 	}
 }
 
-// attempt sends a request once. One that waits for other owners takes its time.
-func (r *remote) attempt(ctx context.Context, where subjects, request *pb.Request, answer *pb.Answer, early instead) error {
+// attempt sends a request once, and waits for a part of the time that is left. One that
+// waits for other owners takes its time: the more the more often it was sent, and all of
+// it where there would not be more for the next.
+func (r *remote) attempt(ctx context.Context, try int, where subjects, request *pb.Request, answer *pb.Answer, early instead) error {
+	limit := lookTimeout
 	if r.waits(request) {
-		return r.request(ctx, where, request, answer, early)
+		limit <<= min(try, maxDoublings)
+		if try > 0 {
+			request = proto.CloneOf(request)
+			request.PatienceMs = patience(ctx)
+		}
+		if deadline, _ := ctx.Deadline(); time.Until(deadline) < 2*limit {
+			return r.request(ctx, where, request, answer, early)
+		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	return r.request(ctx, where, request, answer, early)
 }

@@ -3,7 +3,9 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -71,6 +73,74 @@ func TestAddInsists(t *testing.T) {
 				}
 				if len(w.ids) != test.asked || w.ids[0] == "" || slices.ContainsFunc(w.ids, func(id string) bool { return id != w.ids[0] }) {
 					t.Errorf("asked under the ids %x; want one, %d times", w.ids, test.asked)
+				}
+			})
+		})
+	}
+}
+
+// What waits for other owners is sent again, too, if it can be repeated: who serves it
+// may be gone. Each time it is waited for longer, so that who serves it has the time to
+// say that too few answered; it stays in the region, which the level is one of.
+func TestQuorumsAreAskedAgain(t *testing.T) {
+	type answers = []func(context.Context) ([]byte, error)
+	few := refuses(pb.Error_NOT_ENOUGH)
+	slowly := func(d time.Duration) func(context.Context) ([]byte, error) {
+		return func(ctx context.Context) ([]byte, error) {
+			select {
+			case <-time.After(d):
+				return seven(ctx)
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}
+	}
+	add := func(c *Client) error { _, err := c.Counter("k").Add(context.Background(), 7); return err }
+	get := func(c *Client) error { _, err := c.Counter("k").Value(context.Background()); return err }
+	put := func(c *Client) error { return c.Register("k").Set(context.Background(), nil) }
+	for name, test := range map[string]struct {
+		call    func(*Client) error
+		answers answers
+		asked   int
+		took    time.Duration
+		kind    error
+	}{
+		"increment, one away": {add, answers{silence, seven}, 2, time.Second, nil},
+		"read, one away":      {get, answers{silence, seven}, 2, time.Second, nil},
+		"write, one away":     {put, answers{silence, seven}, 1, 5 * time.Second, ErrOutcomeUnknown},
+		"increment, slow":     {add, answers{slowly(1900 * time.Millisecond)}, 2, 2900 * time.Millisecond, nil},
+		"read, slow":          {get, answers{slowly(1900 * time.Millisecond)}, 2, 2900 * time.Millisecond, nil},
+		"increment, silence":  {add, answers{silence}, 3, 5 * time.Second, ErrOutcomeUnknown},
+		"read, silence":       {get, answers{silence}, 3, 5 * time.Second, ErrUnreachable},
+		"increment, too few":  {add, answers{few}, 1, 0, ErrNotEnough},
+		"read, too few":       {get, answers{few}, 1, 0, ErrNotEnough},
+		"increment, at last":  {add, answers{silence, few}, 2, time.Second, ErrNotEnough},
+		"read, at last":       {get, answers{silence, few}, 2, time.Second, ErrNotEnough},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := &tape{script: script{answers: test.answers}, t: t}
+				r := &remote{transport: w, user: transport.Trusted}
+				r.known.Store(&survey{regions: []string{"eu", "us"}, when: time.Now()})
+				c, err := New(r, 1, 0).At(LocalQuorum)
+				if err != nil {
+					t.Fatal(err)
+				}
+				began := time.Now()
+				err = test.call(c)
+				if took := time.Since(began); !errors.Is(err, test.kind) || test.kind == nil && err != nil || took != test.took {
+					t.Errorf("%v after %v; want %v after %v", err, took, test.kind, test.took)
+				}
+				if len(w.subjects) != test.asked || slices.ContainsFunc(w.subjects, func(s string) bool { return s != "kv.eu.0.-" }) {
+					t.Errorf("asked %q; want eu %d times", w.subjects, test.asked)
+				}
+				var last pb.Request
+				want := []uint32{4000, 3200, 1600}[test.asked-1] // four fifths of what is left
+				if err := proto.Unmarshal(w.last, &last); err != nil || last.GetPatienceMs() != want {
+					t.Errorf("the last attempt leaves %d ms, want %d (%v)", last.GetPatienceMs(), want, err)
+				}
+				if doubt := strings.Contains(fmt.Sprint(err), "may have been done"); doubt != (name == "increment, at last") {
+					t.Errorf("%v", err)
 				}
 			})
 		})

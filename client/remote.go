@@ -77,6 +77,8 @@ func (r *remote) Do(ctx context.Context, shard int, request *pb.Request) (*pb.An
 		err = r.insist(ctx, where, request, &answer, early)
 	case onlyReads(request) && !r.waits(request):
 		err = r.look(ctx, where, request, &answer)
+	case onlyReads(request):
+		err = r.lookAtMany(ctx, where, request, &answer)
 	default:
 		err = r.request(ctx, where, request, &answer, early)
 	}
@@ -240,6 +242,17 @@ func (r *remote) look(ctx context.Context, where subjects, question, answer prot
 		attempt, cancel := context.WithTimeout(ctx, lookTimeout)
 		err := r.request(attempt, where, question, answer, nil)
 		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+// lookAtMany puts a question that changes nothing, and that waits for other owners: who
+// serves it may be gone, too.
+func (r *remote) lookAtMany(ctx context.Context, where subjects, request *pb.Request, answer *pb.Answer) error {
+	for try := 0; ; try++ {
+		err := r.attempt(ctx, try, where, request, answer, nil)
 		if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
 			return err
 		}
