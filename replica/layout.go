@@ -97,10 +97,13 @@ func (r *Replica) readLayout(snap store.Snapshot) (*layout, error) {
 		}
 		return l.regions[name]
 	}
-	for _, m := range table { // in the order of their names
+	for _, m := range table {
 		l.members[m.GetName()] = m
+	}
+	abandoned := l.staying("") == 0
+	for _, m := range table { // in the order of their names
 		in := region(m.GetRegion())
-		if !m.GetLeaving() {
+		if !m.GetLeaving() || abandoned {
 			in.wanted.Seats = append(in.wanted.Seats, seatOf(m))
 		}
 		var p pb.Progress
@@ -116,6 +119,17 @@ func (r *Replica) readLayout(snap store.Snapshot) (*layout, error) {
 		}
 	}
 	return l, nil
+}
+
+// staying returns how many members but one are not to leave. Where nobody stays, as two
+// were decommissioned at the same time, there is nobody to leave to: all stay.
+func (l *layout) staying(but string) (n int) {
+	for name, m := range l.members {
+		if name != but && !m.GetLeaving() {
+			n++
+		}
+	}
+	return n
 }
 
 // place reads the layout of a region and computes its placements.

@@ -180,6 +180,8 @@ func (r *Replica) Decommission(ctx context.Context, name string) error {
 		return fmt.Errorf("%w: the table has no member %.64q", crdt.ErrInvalid, name)
 	case is.GetLeaving():
 		return nil
+	case l.staying(name) == 0:
+		return fmt.Errorf("%w: %s is the last member that stays in the cluster, and has nobody to hand over to", crdt.ErrInvalid, name)
 	}
 	leaving := proto.CloneOf(is)
 	leaving.Leaving = true

@@ -16,6 +16,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/atolldb/atoll/crdt"
 	"github.com/atolldb/atoll/internal/ring"
 	"github.com/atolldb/atoll/internal/store"
 	"github.com/atolldb/atoll/internal/store/badgerstore"
@@ -298,6 +299,37 @@ func TestMembersGo(t *testing.T) {
 	write()
 	c.agreeOnAll()
 	check()
+}
+
+// The last member that stays is not decommissioned: nobody would serve what it has,
+// and nothing would undo that. Where nobody stays all the same, as several were
+// decommissioned at the same time, all go on.
+func TestLastMemberStays(t *testing.T) {
+	c := newCluster(t, memnet.Options{})
+	eu := c.start("eu-1", inRegion("eu"))
+	us := c.start("us-1", inRegion("us"))
+	eu.do(incr("key", 7))
+	c.allKnow()
+	if err := us.Decommission(t.Context(), "eu-1"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "eu-1 holds nothing", func() bool { return eu.inPlace() && !eu.shards[shardOf("key")].held() })
+	if err := us.Decommission(t.Context(), "us-1"); !errors.Is(err, crdt.ErrInvalid) || !strings.Contains(err.Error(), "us-1 is the last member") {
+		t.Errorf("%v; want that nobody would be left", err)
+	}
+	// As another member has written it meanwhile.
+	last := proto.CloneOf(us.options.Record())
+	last.Leaving = true
+	if err := us.setEntry(memberPrefix+"us-1", last); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "eu-1 is an owner again", func() bool { return eu.inPlace() && eu.shards[shardOf("key")].serving.Load() })
+	c.allKnow()
+	for _, m := range c.members {
+		if n := m.number(count("key")); n != 7 {
+			t.Errorf("%s has %d, want 7", m.options.Member, n)
+		}
+	}
 }
 
 // Who founds a region in vain, as it was there before, owns what it has to take over
