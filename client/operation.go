@@ -119,8 +119,8 @@ func (r *remote) insist(ctx context.Context, where subjects, request *pb.Request
 }
 
 // attempt sends a request once, and waits for a part of the time that is left. One that
-// waits for other owners takes its time: the more the more often it was sent, and all of
-// it where there would not be more for the next.
+// waits for other owners takes its time: the more the more often it was sent, and all
+// that is left where little would be left for the next.
 func (r *remote) attempt(ctx context.Context, try int, where subjects, request *pb.Request, answer *pb.Answer, early instead) error {
 	limit := lookTimeout
 	if r.waits(request) {
@@ -129,7 +129,7 @@ func (r *remote) attempt(ctx context.Context, try int, where subjects, request *
 			request = proto.CloneOf(request)
 			request.PatienceMs = patience(ctx)
 		}
-		if deadline, _ := ctx.Deadline(); time.Until(deadline) < 2*limit {
+		if deadline, _ := ctx.Deadline(); time.Until(deadline) < limit+limit/2 {
 			return r.request(ctx, where, request, answer, early)
 		}
 	}
