@@ -242,12 +242,11 @@ func (r *Replica) each(shards []*shard, do func(*shard) error) (done []*shard, f
 }
 
 // catchUp has a copy hear all that a majority of the current owners have heard,
-// of the own region and of all.
+// of the own region and of all, see sources.
 func (r *Replica) catchUp(l *layout, s *shard) error {
-	near, all := l.sources(r.options.Region, s.index)
 	ctx, cancel := context.WithTimeout(r.tasks, r.options.QuestionTimeout)
 	defer cancel()
-	answers, err := r.surveyed(ctx, s, near, all)
+	answers, err := r.asOfNow(ctx, l, s)
 	if err != nil {
 		return err
 	}
@@ -274,17 +273,48 @@ func (r *Replica) joinPace(s *shard) func(bytes int) error {
 	}
 }
 
+// asOfNow returns what the owners of a shard have heard of it, once they are the owners
+// by the table as these have heard of it, too: another region may have changed its own.
+func (r *Replica) asOfNow(ctx context.Context, l *layout, s *shard) ([]heard, error) {
+	for {
+		near, all := l.sources(r.options.Region, s.index)
+		answers, err := r.surveyed(ctx, s, near, all)
+		if err != nil {
+			return nil, err
+		}
+		newer := newerTable{}
+		for _, h := range answers {
+			newer.see(h)
+		}
+		if err := r.awaitTable(ctx, newer, r.options.QuestionTimeout); err != nil {
+			return nil, err
+		}
+		if l, err = r.view(); err != nil {
+			return nil, err
+		}
+		nearNow, allNow := l.sources(r.options.Region, s.index)
+		if slices.Equal(near, nearNow) && slices.EqualFunc(all, allNow, slices.Equal) {
+			return answers, nil
+		}
+	}
+}
+
 // surveyed returns what the other owners of a shard have heard of it: all that
-// answer soon, the near ones first, a majority of both lists at least. Owners
+// answer soon, the near ones first, a majority of each list at least. Owners
 // that take over the shard themselves count only if nobody else is left.
-func (r *Replica) surveyed(ctx context.Context, s *shard, near, all []string) ([]heard, error) {
-	others := slices.DeleteFunc(slices.Clone(all), func(name string) bool { return name == r.options.Member })
+func (r *Replica) surveyed(ctx context.Context, s *shard, near []string, all [][]string) ([]heard, error) {
+	others := slices.Concat(all...)
+	slices.Sort(others)
+	others = slices.DeleteFunc(slices.Compact(others), func(name string) bool { return name == r.options.Member })
 	if len(others) == 0 {
 		return nil, nil
 	}
 	replies := r.askAll(ctx, others, s)
 	has := r.stands(s)
-	counted := []*quorum{without(near, r.options.Member, has), without(all, r.options.Member, has)}
+	var counted []*quorum
+	for _, owners := range append(all, near) {
+		counted = append(counted, without(owners, r.options.Member, has))
+	}
 	var answers []heard
 	failed := errors.New("no answer yet")
 	soon := time.NewTimer(surveyPatience)

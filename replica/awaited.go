@@ -13,20 +13,19 @@ import (
 // complainEvery is the time between two lines of the log about the same.
 const complainEvery = time.Minute
 
-// sources returns the owners of which a copy that is taken over must hear a
-// majority each: those of a region, and all.
-func (l *layout) sources(region string, shard int) (near, all []string) {
-	for name, other := range l.regions {
-		if other.current == nil {
-			continue
-		}
-		owners := l.present(other.current.Owners(shard))
-		all = append(all, owners...)
-		if name == region {
-			near = owners
+// sources returns the owners of which a copy that is taken over must hear a majority
+// each: those of its region that there are, and these with those of the others. Of a
+// region that changes its owners, too, it takes the old and the new ones: there may be
+// who goes by these already, and does not know yet that this region changes.
+func (l *layout) sources(region string, shard int) (near []string, all [][]string) {
+	for _, byRegion := range l.electoratesBut(region, shard) {
+		near = byRegion[region]
+		owners := everyone([]map[string][]string{byRegion})
+		slices.Sort(owners)
+		if !slices.ContainsFunc(all, func(known []string) bool { return slices.Equal(known, owners) }) {
+			all = append(all, owners)
 		}
 	}
-	slices.Sort(all)
 	return near, all
 }
 
@@ -34,7 +33,8 @@ func (l *layout) sources(region string, shard int) (near, all []string) {
 // cannot take it over, some more than once.
 func (l *layout) lacking(member, region string, shard int, states standings) (names []string) {
 	near, all := l.sources(region, shard)
-	for _, q := range []*quorum{without(near, member, false), without(all, member, false)} {
+	for _, owners := range append(all, near) {
+		q := without(owners, member, false)
 		gone := states.absentOf(q.owners)
 		if len(q.owners)-len(gone) < q.needed {
 			names = append(names, gone...)

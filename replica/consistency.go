@@ -328,15 +328,18 @@ func (n *newerTable) see(h heard) {
 // outdated hears what owners who have answered had heard of the table of
 // members, and says whether other owners are to be asked by that.
 func (r *Replica) outdated(ctx context.Context, s *shard, asked []*quorum, newer newerTable, level pb.Consistency, deadline time.Time) (bool, error) {
-	system := r.shards[r.System()]
-	if system.spoken.Load().Vector().Dominates(newer.vector) {
+	if r.shards[r.System()].spoken.Load().Vector().Dominates(newer.vector) {
 		return false, nil
 	}
-	request := &pb.Request{After: newer.vector.AppendTo(nil)}
-	if err := r.awaitFor(ctx, system, request, time.Until(deadline), newer.from); err != nil {
+	if err := r.awaitTable(ctx, newer, time.Until(deadline)); err != nil {
 		return false, fmt.Errorf("%w: the table of members has changed: %w", ErrNotEnough, err)
 	}
 	return r.others(level, s, asked)
+}
+
+// awaitTable waits until this member has heard what others had of the table of members.
+func (r *Replica) awaitTable(ctx context.Context, newer newerTable, patience time.Duration) error {
+	return r.awaitFor(ctx, r.shards[r.System()], &pb.Request{After: newer.vector.AppendTo(nil)}, patience, newer.from)
 }
 
 // hearFrom asks one owner until it answers.

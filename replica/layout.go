@@ -260,7 +260,10 @@ func (l *layout) names() []string { return slices.Sorted(maps.Keys(l.regions)) }
 // takes a part, by region: one set in the steady state. While regions change
 // their rings, there is one for each choice of a ring in each of them, so that
 // whoever is ahead in the table has at least one in common with whoever is not.
-func (l *layout) electorates(shard int) []map[string][]string {
+func (l *layout) electorates(shard int) []map[string][]string { return l.electoratesBut("", shard) }
+
+// electoratesBut returns the same, but that one region is taken to change nothing.
+func (l *layout) electoratesBut(steady string, shard int) []map[string][]string {
 	sets := []map[string][]string{{}}
 	for _, name := range l.names() {
 		in := l.regions[name]
@@ -268,7 +271,7 @@ func (l *layout) electorates(shard int) []map[string][]string {
 			continue
 		}
 		choices := [][]string{l.present(in.current.Owners(shard))}
-		if in.next != nil {
+		if in.next != nil && name != steady {
 			choices = append(choices, l.present(in.next.Owners(shard)))
 		}
 		var grown []map[string][]string

@@ -1,0 +1,132 @@
+package replica
+
+import (
+	"fmt"
+	"math/bits"
+	"slices"
+	"sync/atomic"
+	"testing"
+
+	"github.com/atolldb/atoll/internal/ring"
+	pb "github.com/atolldb/atoll/proto"
+	"github.com/atolldb/atoll/transport"
+	"github.com/atolldb/atoll/transport/memnet"
+)
+
+// inSteps returns a region of two rings of three members each, a step of a change from
+// one to the other.
+func inSteps(t *testing.T, region string, step int) *regionLayout {
+	t.Helper()
+	ringOf := func(letter string) *ring.Placement {
+		var members []ring.Member
+		for i := range 3 {
+			members = append(members, ring.Member{Name: fmt.Sprint(region, letter, i), Weight: 1})
+		}
+		p, err := ring.Place(members, 1, 3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	old, other := ringOf("a"), ringOf("b")
+	return []*regionLayout{{current: old}, {current: old, next: other}, {current: other}}[step]
+}
+
+// Two regions may change all their owners at the same time. Whoever gains a shard in one
+// hears of every write that a majority has acknowledged by people who did not know that
+// this region changes, and may be a step ahead with the other one: whichever owners it
+// hears of, and whichever acknowledged.
+func TestSourcesMeetQuorums(t *testing.T) {
+	members := map[string]*pb.Member{}
+	bit := map[string]int{}
+	for _, region := range []string{"ap", "eu", "us"} {
+		for _, letter := range []string{"a", "b"} {
+			for i := range 3 {
+				name := fmt.Sprint(region, letter, i)
+				bit[name] = len(members)
+				members[name] = &pb.Member{Name: name}
+			}
+		}
+	}
+	mask := func(owners []string) (m uint) {
+		for _, name := range owners {
+			m |= 1 << bit[name]
+		}
+		return m
+	}
+	majorities := func(of []uint, here uint) bool {
+		return !slices.ContainsFunc(of, func(owners uint) bool { return 2*bits.OnesCount(owners&here) <= bits.OnesCount(owners) })
+	}
+	view := func(eu, us int) *layout {
+		return &layout{members: members, regions: map[string]*regionLayout{
+			"ap": inSteps(t, "ap", 0), "eu": inSteps(t, "eu", eu), "us": inSteps(t, "us", us),
+		}}
+	}
+	// Who gains and who writes are at most a step apart: the owners between them know.
+	for _, steps := range [][2]int{{0, 0}, {0, 1}, {1, 0}, {1, 1}, {1, 2}, {2, 1}, {2, 2}} {
+		near, all := view(1, steps[0]).sources("eu", 0)
+		asked := []uint{mask(near)}
+		for _, owners := range all {
+			asked = append(asked, mask(owners))
+		}
+		var wrote []uint
+		for _, byRegion := range view(0, steps[1]).electorates(0) {
+			wrote = append(wrote, mask(everyone([]map[string][]string{byRegion})))
+		}
+		for answered := range uint(1) << len(members) {
+			if majorities(asked, answered) && majorities(wrote, ^answered) {
+				t.Fatalf("with us at step %d, who gains in eu may hear %b, and none of whom a write took with us at step %d", steps[0], answered, steps[1])
+			}
+		}
+	}
+}
+
+// deafened is a transport over which nothing is heard that others say of themselves, once
+// that is asked for.
+type deafened struct {
+	transport.Transport
+	on atomic.Bool
+}
+
+func (d *deafened) Subscribe(subject string, handle func(transport.Message)) (transport.Subscription, error) {
+	return d.Transport.Subscribe(subject, func(m transport.Message) {
+		if !d.on.Load() {
+			handle(m)
+		}
+	})
+}
+
+// Who takes a shard over goes by the table of members as those have it whom it hears.
+func TestCatchUpHearsTheTable(t *testing.T) {
+	c := newCluster(t, memnet.Options{})
+	c.start("eu-1", inRegion("eu"))
+	us := c.start("us-1", inRegion("us"))
+	wire := &deafened{}
+	heir := &member{cluster: c, options: testOptions("eu-2"), disk: &disk{Store: newMemory()}}
+	heir.wrap = func(end transport.Transport) transport.Transport { wire.Transport = end; return wire }
+	inRegion("eu")(&heir.options)
+	heir.open()
+	heir.meet()
+	c.members = append(c.members, heir)
+	c.allKnow()
+	wire.on.Store(true)
+	before, err := heir.view()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ring := &pb.Ring{Owners: 3, Seats: []*pb.Seat{{Name: "us-1", Weight: 1}, {Name: "us-2", Weight: 1}}}
+	if err := us.Enroll(&pb.Member{Name: "us-2", Region: "us"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := us.setEntry(layoutPrefix+"us", &pb.Layout{Current: before.regions["us"].layout.GetCurrent(), Next: ring, Number: 99}); err != nil {
+		t.Fatal(err)
+	}
+	_ = heir.catchUp(before, heir.shards[0]) // us-2 is not there
+	now, err := heir.view()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if now.members["us-2"] == nil || now.regions["us"].next == nil {
+		t.Errorf("eu-2 does not know that us changes: %v", now.regions["us"].layout)
+	}
+}
