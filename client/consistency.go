@@ -29,10 +29,12 @@ const (
 	Quorum Consistency = "quorum"
 	// EachQuorum is a majority in each region.
 	EachQuorum Consistency = "each-quorum"
-	// All is every owner. A read at it shows every acknowledged write of any level.
+	// All is every owner. A read at it shows every acknowledged write of any level that
+	// an owner has: what was taken in their place is shown once it is handed over.
 	All Consistency = "all"
 	// Linearizable operations take effect at one moment between call and
-	// return. It takes a majority of all owners, twice: two round trips between
+	// return: values that are set, increments, and reads. What takes away takes what it has
+	// seen, as ever, and a write at the same time may outlast it. It takes a majority of all owners, twice: two round trips between
 	// regions for each operation, and none works without a majority.
 	Linearizable Consistency = "linearizable"
 )

@@ -84,7 +84,7 @@ func decommissionCommand() *cli.Command {
 and keeps nothing. Nothing is lost, and requests are served all the while. This
 command shows how far the others are and ends when all is done; interrupted, that
 goes on without it, and the same command shows it again. After it, stop the member
-and remove it from the table.`,
+and remove it from the table. The last one that stays in the cluster is refused.`,
 		Before: takes(1, 1),
 		Action: func(c *cli.Context) error {
 			return connected(c, func(ctx context.Context, cl *client.Client) error {
