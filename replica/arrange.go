@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -282,8 +283,14 @@ func (r *Replica) asOfNow(ctx context.Context, l *layout, s *shard) ([]heard, er
 		if err != nil {
 			return nil, err
 		}
+		tables := answers
+		if len(answers) == 0 {
+			if tables, err = r.tables(ctx, l); err != nil {
+				return nil, err
+			}
+		}
 		newer := newerTable{}
-		for _, h := range answers {
+		for _, h := range tables {
 			newer.see(h)
 		}
 		if err := r.awaitTable(ctx, newer, r.options.QuestionTimeout); err != nil {
@@ -297,6 +304,37 @@ func (r *Replica) asOfNow(ctx context.Context, l *layout, s *shard) ([]heard, er
 			return answers, nil
 		}
 	}
+}
+
+// tables returns what other members have heard of the table of members: all that answer
+// soon, one at least. Who has lost its disk begins with what the table once was, and may
+// be the only owner by that.
+func (r *Replica) tables(ctx context.Context, l *layout) (answers []heard, err error) {
+	others := slices.DeleteFunc(slices.Sorted(maps.Keys(l.members)), func(name string) bool { return name == r.options.Member })
+	if !r.options.Joins || len(others) == 0 {
+		return nil, nil
+	}
+	replies := r.askAll(ctx, others, r.shards[r.System()])
+	soon := time.NewTimer(surveyPatience)
+	defer soon.Stop()
+	for left, late := len(others), false; left > 0 && !(late && len(answers) > 0); {
+		select {
+		case a := <-replies:
+			if left--; a.err != nil {
+				err = a.err
+			} else {
+				answers = append(answers, a.heard)
+			}
+		case <-soon.C:
+			late = true
+		case <-ctx.Done():
+			err, left = ctx.Err(), 0
+		}
+	}
+	if len(answers) == 0 {
+		return nil, fmt.Errorf("%w: none of %d other members says who the owners are: %w", ErrNotEnough, len(others), err)
+	}
+	return answers, nil
 }
 
 // surveyed returns what the other owners of a shard have heard of it: all that
