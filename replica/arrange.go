@@ -278,6 +278,9 @@ func (r *Replica) joinPace(s *shard) func(bytes int) error {
 // by the table as these have heard of it, too: another region may have changed its own.
 func (r *Replica) asOfNow(ctx context.Context, l *layout, s *shard) ([]heard, error) {
 	for {
+		if err := l.whole(); err != nil {
+			return nil, err
+		}
 		near, all := l.sources(r.options.Region, s.index)
 		answers, err := r.surveyed(ctx, s, near, all)
 		if err != nil {

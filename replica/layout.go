@@ -1,10 +1,12 @@
 package replica
 
 import (
+	"fmt"
 	"hash/fnv"
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 
@@ -47,6 +49,7 @@ type layout struct {
 	owners  int            // the setting
 	level   pb.Consistency // the setting
 	regions map[string]*regionLayout
+	untold  []string // regions that were named to this one, and are not in the table: too many of them
 }
 
 // regionLayout is who owns what in one region.
@@ -118,7 +121,30 @@ func (r *Replica) readLayout(snap store.Snapshot) (*layout, error) {
 			return nil, err
 		}
 	}
-	return l, nil
+	l.untold, err = r.untold(snap, l)
+	return l, err
+}
+
+// untold returns the regions that were named to this one and that the table has never
+// had, if it lacks so many that others may have met without this one: a majority of
+// them and of the own one. Two who go by their tables have a region in common, then.
+func (r *Replica) untold(snap store.Snapshot, l *layout) (names []string, err error) {
+	for _, name := range r.options.Told {
+		is := l.regions[name]
+		if is == nil { // its members may have been removed
+			is = &regionLayout{}
+			if is.layout, err = r.agreed(snap, name); err != nil {
+				return nil, err
+			}
+		}
+		if is.layout == nil {
+			names = append(names, name)
+		}
+	}
+	if all := 1 + len(r.options.Told); 2*(all-len(names)) > all {
+		return nil, nil
+	}
+	return names, nil
 }
 
 // staying returns how many members but one are not to leave. Where nobody stays, as two
@@ -287,6 +313,14 @@ func (l *layout) electoratesBut(steady string, shard int) []map[string][]string 
 		sets = grown
 	}
 	return sets
+}
+
+// whole returns an error as long as the table may not be that of the whole cluster.
+func (l *layout) whole() error {
+	if len(l.untold) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: this member was told of the other regions %s, and has not heard of them yet", ErrNotEnough, strings.Join(l.untold, ", "))
 }
 
 // present leaves out those who were removed from the table: what only they had

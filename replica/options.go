@@ -73,6 +73,10 @@ type Options struct {
 	// Joins says that there are other members: as long as the table knows of none,
 	// it is not taken for the whole.
 	Joins bool
+	// Told are the other regions that were named to this one. As long as the table
+	// has no majority of them and the own one, others may have a table of which this
+	// one knows nothing, and quorums of more than the own region are refused.
+	Told []string
 	// Seeds says that other members of the own region were named to this one: it
 	// founds its region only if none of them turns up within FoundAfter.
 	Seeds bool

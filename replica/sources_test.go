@@ -1,9 +1,11 @@
 package replica
 
 import (
+	"errors"
 	"fmt"
 	"math/bits"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -141,5 +143,52 @@ func TestCatchUpHearsTheTable(t *testing.T) {
 		if in := now.regions["us"]; in == nil || in.next == nil || !slices.Contains(in.next.Owners(0), name) {
 			t.Errorf("eu-2 does not know that %s is to be an owner in us: %v", name, in)
 		}
+	}
+}
+
+// Two regions that were told of each other and have not met yet are no cluster each:
+// none has a quorum of more than itself, and none goes by its own owners alone before it
+// has heard those of the other.
+func TestRegionsThatHaveNotMet(t *testing.T) {
+	c := newCluster(t, memnet.Options{})
+	c.network.Cut("us", "eu")
+	c.network.Cut("eu", "us")
+	told := func(region, other string) func(*Options) {
+		return func(o *Options) {
+			inRegion(region)(o)
+			o.Joins, o.Told = true, []string{other}
+		}
+	}
+	eu := c.start("eu-1", told("eu", "us"))
+	c.start("eu-2", told("eu", "us"))
+	us := c.start("us-1", told("us", "eu"))
+	c.start("us-2", told("us", "eu"))
+	for _, m := range []*member{eu, us} {
+		m.do(incr("k", 1))
+		eventually(t, m.options.Member+" knows its neighbour", func() bool { return strings.Count(m.seen(), ";") == 1 })
+		for _, level := range []pb.Consistency{most, pb.Consistency_EACH_QUORUM, all, pb.Consistency_LINEARIZABLE} {
+			if _, err := m.at(level, incr("k", 1)); !errors.Is(err, ErrNotEnough) || !strings.Contains(err.Error(), "has not heard of them yet; nothing was changed") {
+				t.Errorf("%s at %v: %v", m.options.Member, level, err)
+			}
+		}
+		l, err := m.view()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l.regions[m.options.Region].isThere() {
+			t.Errorf("%s goes by its owners alone", m.options.Member)
+		}
+	}
+	c.network.Restore("us", "eu")
+	c.network.Restore("eu", "us")
+	c.allKnow()
+	for _, m := range []*member{eu, us} {
+		if _, err := m.atWithin(pb.Consistency_LINEARIZABLE, 20_000, incr("k", 1)); err != nil {
+			t.Error(err)
+		}
+	}
+	c.converge()
+	if n := eu.number(count("k")); n != 4 {
+		t.Errorf("%d, want 4", n)
 	}
 }

@@ -73,8 +73,9 @@ func (c Config) attach(ctx context.Context, log *slog.Logger, lost func(string))
 
 // meeting is what a member finds at the servers of others when it starts.
 type meeting struct {
-	others bool // there may be other members, of any region
-	own    bool // and of the own one
+	others bool     // there may be other members, of any region
+	own    bool     // and of the own one
+	told   []string // other regions that somebody there knows
 }
 
 // meet asks who is there, before anything is made. With no server in reach there
@@ -111,7 +112,16 @@ func (c Config) meet(ctx context.Context) (Config, error) {
 	}
 	c.Cluster, c.Shards = info.GetCluster(), int(info.GetShards())
 	c.met.own = info.GetRegion() == c.Region || slices.Contains(info.GetRegions(), c.Region)
+	c.met.told = slices.DeleteFunc(append(info.GetRegions(), info.GetRegion()), func(name string) bool { return name == c.Region })
 	return c, nil
+}
+
+// told returns the other regions that there are, as far as this member was told.
+func (c Config) told() []string {
+	if c.met != nil {
+		return c.met.told
+	}
+	return c.otherRegions()
 }
 
 // joins says whether there are other members, or may be.

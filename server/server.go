@@ -101,7 +101,7 @@ func (s *Server) start(ctx context.Context) (err error) {
 	}
 	s.config = c
 	engine, err := replica.Open(replica.Options{
-		Record: s.record, Heartbeats: c.heartbeats(), Joins: c.joins(), Seeds: c.seeds(), JoinRate: c.JoinRate << 20, HintLimit: c.HintLimit << 20,
+		Record: s.record, Heartbeats: c.heartbeats(), Joins: c.joins(), Told: c.told(), Seeds: c.seeds(), JoinRate: c.JoinRate << 20, HintLimit: c.HintLimit << 20,
 		Cluster: c.Cluster, Member: c.Name, Region: c.Region, Regions: s.regions, Version: Version,
 		Volatile: c.Durability == string(badgerstore.OS), Place: s.disk.Place, ScrubInterval: c.ScrubInterval, ScrubRate: c.ScrubRate << 20,
 		Shards: c.Shards, DigestKey: c.digestKey(), LogLimit: c.LogLimit,

@@ -37,9 +37,21 @@ const (
 func (m *member) place(o *replica.Options) {
 	o.Owners = nil
 	o.Joins, o.Seeds, o.FoundAfter = true, m.world.founder(m.Region) != m || len(m.emptied) > 0, foundAfter
+	o.Told = m.world.toldTo(m)
 	o.Record = func() *pb.Member {
 		return &pb.Member{Name: m.Name, Region: m.Region, Zone: fmt.Sprint("z", m.seat%zones), Weight: uint32(1 + m.seat/zones)}
 	}
+}
+
+// toldTo returns the other regions that there are from the start, which an operator
+// names to a member.
+func (w *world) toldTo(m *member) (regions []string) {
+	for _, o := range w.members {
+		if o.Region != m.Region && !o.Late && !slices.Contains(regions, o.Region) {
+			regions = append(regions, o.Region)
+		}
+	}
+	return regions
 }
 
 // founder returns the member that founds a region, unless its disk is lost: one that
