@@ -207,7 +207,8 @@ func (c Config) lockHTTP(d *door, listener net.Listener) (net.Listener, error) {
 // guarded asks for the token, if there is one.
 func (d *door) guarded(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		given, bears := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		scheme, given, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+		bears := strings.EqualFold(scheme, "Bearer")
 		if d.token == "" || bears && subtle.ConstantTimeCompare([]byte(given), []byte(d.token)) == 1 {
 			h.ServeHTTP(w, r)
 			return

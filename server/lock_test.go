@@ -417,7 +417,7 @@ func TestLockedHTTP(t *testing.T) {
 	asker := http.Client{Timeout: patience, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
 	defer asker.CloseIdleConnections()
 	for _, path := range []string{"/", "/metrics", "/healthz", "/readyz", "/loglevel", "/debug/pprof/", "/debug/pprof/cmdline", "/none"} {
-		for given, want := range map[string]bool{"": false, "Bearer ": false, "Bearer wrong": false, token: false, "Bearer " + token: true} {
+		for given, want := range map[string]bool{"": false, "Bearer ": false, "Bearer wrong": false, token: false, "Basic " + token: false, "Bearer " + token: true, "bearer " + token: true} {
 			request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+eu1.HTTP()+path, nil)
 			if err != nil {
 				t.Fatal(err)
