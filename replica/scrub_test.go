@@ -287,6 +287,41 @@ func TestHeaderOfReplacedLeaf(t *testing.T) {
 	eventually(t, "the log brings it back", func() bool { return m.number(card("s")) == 1 })
 }
 
+// A leaf of which nothing can be read, not even its digest, is not taken for an
+// empty one because the root was written anew without it: another leaf was replaced
+// before.
+func TestNothingIsNoProof(t *testing.T) {
+	first, second := "{d}s", "{d}t"
+	if bytes.Compare(leafKeyOf(first), leafKeyOf(second)) > 0 {
+		first, second = second, first // leaves are repaired in order
+	}
+	for name, damage := range map[string]func([]byte) []byte{
+		"it is garbage": func([]byte) []byte { return []byte("garbage") },
+		"it is gone":    func([]byte) []byte { return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCluster(t, memnet.Options{})
+			eu, us := c.start("eu", nil), c.start("us", nil)
+			eu.do(add(first, "e"), add(second, "e"))
+			c.converge()
+			us.rot(elementKey(first, "e"), damage)
+			us.rot(elementKey(second, "e"), damage)
+			us.rot(leafKeyOf(second), func([]byte) []byte { return []byte("garbage") })
+			us.scrubbed()
+			us.repaired()
+			c.converge()
+			for _, m := range []*member{eu, us} {
+				if a, b := m.number(card(first)), m.number(card(second)); a != 1 || b != 1 {
+					t.Errorf("%s: %d and %d elements, want one each", m.options.Member, a, b)
+				}
+			}
+			if n := us.Counters()["leaves_repaired"]; n != 2 {
+				t.Errorf("%d leaves were repaired, want 2", n)
+			}
+		})
+	}
+}
+
 // A repair that fails must not wake who repairs, or that would go on for ever
 // without a pause.
 func TestSuspicionPauses(t *testing.T) {
