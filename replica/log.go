@@ -12,29 +12,28 @@ import (
 // maxTrimmed is how many events are dropped at once.
 const maxTrimmed = 10_000
 
-// readLog returns events that the asker lacks, in an order in which it can
-// apply them, as far as the log has them and the budget of bytes allows, and
-// whether the budget ended it.
-func readLog(snap store.Snapshot, shard int, mine, asker crdt.VersionVector, budget int) (events [][]byte, more bool, err error) {
-	have := asker.Clone()
+// readLog returns events that an asker who has heard have lacks, in an order in
+// which it can apply them, as far as the log has them and the budget of bytes
+// allows, and whether the budget ended it. It changes have.
+func readLog(snap store.Snapshot, shard int, mine crdt.VersionVector, have *crdt.Heard, budget int) (events [][]byte, more bool, err error) {
 	actors := mine.Actors()
 	for progress := true; progress; {
 		progress = false
 		for _, actor := range actors {
-			for have[actor] < mine[actor] {
-				d := crdt.Dot{Actor: actor, Seq: have[actor] + 1}
+			for seq := have.Vector()[actor] + 1; seq <= mine[actor]; seq++ {
+				d := crdt.Dot{Actor: actor, Seq: seq}
 				event, raw, err := readEvent(snap, shard, d)
 				if err != nil {
 					return nil, false, err
 				}
-				if event == nil || !have.Dominates(event.Deps) {
+				if event == nil || crdt.Ready(have, event) != nil {
 					break
 				}
 				if budget -= len(raw); budget < 0 && len(events) > 0 {
 					return events, true, nil
 				}
 				events = append(events, raw)
-				have.Observe(d)
+				have.Observe("", crdt.End, d)
 				progress = true
 			}
 		}

@@ -45,7 +45,7 @@ func (r *Replica) logAhead(s *shard) (events [][]byte, none bool, err error) {
 	if err != nil {
 		return nil, false, err
 	}
-	events, _, err = readLog(snap, s.index, tops, v, answerBytes)
+	events, _, err = readLog(snap, s.index, tops, heard, answerBytes)
 	for i, raw := range events {
 		events[i] = slices.Clone(raw)
 	}

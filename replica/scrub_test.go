@@ -322,6 +322,44 @@ func TestNothingIsNoProof(t *testing.T) {
 	}
 }
 
+// An event of the log waits for what it builds on where it changes something, not
+// for what another leaf has lost for good.
+func TestLogIsReplayedBesideWhatIsLost(t *testing.T) {
+	m := alone(t, nil)
+	lost, kept := "{d}s", "{d}t"
+	s, leaf := m.shards[shardOf(lost)], leafOf(counterField(lost).Position())
+	other := leafOf(counterField(kept).Position())
+	alone := func(do func(l *loop) error) {
+		t.Helper()
+		if err := m.submitAndWait(t.Context(), task{shard: s, alone: do}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.do(add(lost, "e"))
+	first := crdt.Dot{Actor: s.actor, Seq: 1}
+	alone(func(l *loop) error {
+		g := l.newGroup()
+		g.change(s).become(0)
+		return g.commitOne(s)
+	})
+	m.do(incr(kept, 1)) // has heard of the first
+	m.rot(logKey(s.index, first), func([]byte) []byte { return nil })
+	for leaf, heard := range map[int]crdt.VersionVector{leaf: nil, other: {first.Actor: first.Seq}} {
+		p := &replacement{shard: s, leaf: leaf, last: true, atAnyPrice: true}
+		p.add([]antientropy.Part{{Range: antientropy.Range{Lo: leafStart(leaf), Hi: leafStart(leaf + 1)}, Heard: heard}})
+		alone(p.replace)
+	}
+	if n := m.number(count(kept)); n != 0 {
+		t.Fatalf("the counter is %d before", n)
+	}
+	m.setAhead(s, true)
+	m.keeper.wake()
+	eventually(t, "the log brings it back", func() bool { return m.number(count(kept)) == 1 })
+	if n := m.number(card(lost)); n != 0 {
+		t.Errorf("what is lost counts %d", n)
+	}
+}
+
 // A repair that fails must not wake who repairs, or that would go on for ever
 // without a pause.
 func TestSuspicionPauses(t *testing.T) {

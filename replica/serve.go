@@ -360,7 +360,7 @@ func (r *Replica) serveFetch(q *pb.Fetch) (*pb.Fetched, error) {
 	if err != nil {
 		return nil, err
 	}
-	events, more, err := readLog(snap, shard, heard.Vector(), asker, answerBytes)
+	events, more, err := readLog(snap, shard, heard.Vector(), crdt.NewHeard(asker), answerBytes)
 	if err != nil {
 		return nil, err
 	}
