@@ -267,6 +267,25 @@ var breaks = []breakage{
 		c.heard.Forget(p.Lo, p.Hi)
 	}`},
 	}, rotting},
+	{"rot-uncovered", "a damaged leaf gives way to what a peer has only if nothing that was heard of it is lost by that", 60, []patch{
+		{"replica/forget.go", `for _, span := range s.heard.Over(p.Lo, p.Hi) {`, `for _, span := range s.heard.Over(p.Lo, p.Hi) {
+		if broken("rot-uncovered") {
+			break
+		}`},
+	}, rotting},
+	{"rot-unplayed", "the log makes up for what a damaged leaf had heard, and its replacement had not", 60, []patch{
+		{"replica/forget.go", `r.setAhead(s, true)`, `if !broken("rot-unplayed") {
+				r.setAhead(s, true)
+			}`},
+	}, rotting},
+	{"rot-served", "a member compares a leaf with its digest before it tells anybody what is in it", 60, []patch{
+		{"replica/source.go", `vouch := func(leaf int) error { return r.vouch(snap, s, leaf) }`, `vouch := func(leaf int) error {
+		if broken("rot-served") {
+			return nil
+		}
+		return r.vouch(snap, s, leaf)
+	}`},
+	}, rotting},
 	{"seal-unread", "the checksum of a field is compared when it is read for a change", 60, []patch{
 		{"replica/change.go", `es, err := readField(c.group.snap, c.shard.index, at)`, `es, err := readField(c.group.snap, c.shard.index, at)
 	if broken("seal-unread") && errors.Is(err, store.ErrCorrupt) {

@@ -24,15 +24,18 @@
 //	effect                     what a set of events must leave in a field
 //	truth                      what the operations of clients must add up to
 //	once                       of those that are sent again under one id
+//	salvage                    what must not be lost although disks rot
+//	served                     what members tell each other of ranges
 //	Shrink                     a failing schedule without what it can do without
 //
 // # The oracle
 //
 // After every commit of every member all that its copy holds is compared with
 // the effect of exactly those events that it says to have heard, range by
-// range. At the end, when the faults are over, all must hold the same and have
-// heard everything that survived anywhere; and what clients read must be what
-// their operations add up to. Events and entries are decoded by package crdt;
+// range, and so is what a member sends of a range to another. At the end, when the
+// faults are over, all must hold the same and have heard everything that survived
+// anywhere, in a leaf that has not rotted or in a log; and what clients read must be
+// what their operations add up to. Events and entries are decoded by package crdt;
 // nothing of its merging is used.
 //
 // # What it does not do

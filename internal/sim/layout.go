@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"maps"
 
 	"github.com/atolldb/atoll/crdt"
 	"github.com/atolldb/atoll/internal/store"
@@ -129,39 +130,86 @@ func (d *derived) leaf(shard int, at crdt.Position, digest merkle.Digest) {
 	d.leaves[key] = d.leaves[key].Add(digest)
 }
 
-// check compares the digests of leaves and the counts of fields on a disk with
-// what they should be.
-func (d *derived) check(snap store.Snapshot, shard int) error {
-	check := func(key, sealed []byte) error {
+// wrongLeaves compares the digests of leaves on a disk with what they should be.
+func (d *derived) wrongLeaves(snap store.Snapshot, shard int) map[leafAt]error {
+	wrong, left := map[leafAt]error{}, maps.Clone(d.leaves)
+	err := snap.Scan(shardKey('m', shard), shardKey('m', shard+1), func(key, sealed []byte) error {
+		value, err := unseal(key, sealed)
+		if want := left[string(key)]; err == nil && !bytes.Equal(value, want.AppendTo(nil)) {
+			err = fmt.Errorf("the digest is %x, its entries come to %v", value, want)
+		}
+		if err != nil {
+			wrong[leafIn(key)] = fmt.Errorf("%q: %w", key, err)
+		}
+		delete(left, string(key))
+		return nil
+	})
+	for key := range left {
+		wrong[leafIn([]byte(key))] = fmt.Errorf("%q: there is no digest: %v", key, err)
+	}
+	return wrong
+}
+
+// checkHeaders compares the counts of fields on a disk with what they should be.
+func (d *derived) checkHeaders(snap store.Snapshot, shard int) error {
+	left := maps.Clone(d.live)
+	err := snap.Scan(shardKey('h', shard), shardKey('h', shard+1), func(key, sealed []byte) error {
 		value, err := unseal(key, sealed)
 		if err != nil {
 			return fmt.Errorf("%q: %w", key, err)
 		}
 		_, _, rest := splitKey(key)
-		switch {
-		case key[0] == 'm':
-			if want := d.leaves[string(key)]; !bytes.Equal(value, want.AppendTo(nil)) {
-				return fmt.Errorf("the digest at %q is %x, its entries come to %v", key, value, want)
-			}
-			delete(d.leaves, string(key))
-		case len(rest) > 0:
-			o := crdt.Object{Key: string(rest[:len(rest)-1]), Type: crdt.Type(rest[len(rest)-1])}
-			if want := d.live[o]; !bytes.Equal(value, binary.AppendUvarint(nil, want)) {
-				return fmt.Errorf("the header of %s is %x, it has %d fields", o, value, want)
-			}
-			delete(d.live, o)
+		o := crdt.Object{Key: string(rest[:len(rest)-1]), Type: crdt.Type(rest[len(rest)-1])}
+		if want := left[o]; !bytes.Equal(value, binary.AppendUvarint(nil, want)) {
+			return fmt.Errorf("the header of %s is %x, it has %d fields", o, value, want)
 		}
+		delete(left, o)
 		return nil
+	})
+	if err == nil && len(left) > 0 {
+		err = fmt.Errorf("%d objects have no header", len(left))
 	}
-	for _, kind := range []byte("hm") {
-		if err := snap.Scan(shardKey(kind, shard), shardKey(kind, shard+1), check); err != nil {
-			return err
-		}
+	return err
+}
+
+// leafAt is a leaf of a shard.
+type leafAt struct {
+	shard int
+	bits  [2]byte // the first ten of its positions
+}
+
+// leafOf returns the leaf of a position, or of a bound, which may be cut short.
+func leafOf(shard int, p crdt.Position) leafAt {
+	leaf := leafAt{shard: shard}
+	copy(leaf.bits[:], p)
+	leaf.bits[1] &= 0xc0
+	return leaf
+}
+
+// leafIn returns the leaf in the key of a digest.
+func leafIn(key []byte) leafAt {
+	_, shard, number := splitKey(key)
+	leaf := leafAt{shard: shard}
+	binary.BigEndian.PutUint16(leaf.bits[:], binary.BigEndian.Uint16(number)<<6)
+	return leaf
+}
+
+// bounds returns the lowest position of a leaf and that of the next one.
+func (l leafAt) bounds() (lo, hi crdt.Position) {
+	first := binary.BigEndian.Uint16(l.bits[:])
+	if lo = crdt.Position(l.bits[:]); first == 0 {
+		lo = ""
 	}
-	if len(d.leaves) > 0 || len(d.live) > 0 {
-		return fmt.Errorf("%d leaves have no digest, %d objects have no header", len(d.leaves), len(d.live))
+	if first+1<<6 == 0 {
+		return lo, crdt.End
 	}
-	return nil
+	return lo, crdt.Position(binary.BigEndian.AppendUint16(nil, first+1<<6))
+}
+
+// dotIn returns the dot in the key of a log's event.
+func dotIn(key []byte) crdt.Dot {
+	_, _, rest := splitKey(key)
+	return crdt.Dot{Actor: crdt.Actor(binary.BigEndian.Uint64(rest)), Seq: binary.BigEndian.Uint64(rest[8:])}
 }
 
 // decodeLogged returns the event in a value of the log, and its bytes.

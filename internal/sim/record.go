@@ -31,8 +31,9 @@ type event struct {
 	writer string
 	at     time.Duration
 	heard  *copyState // of the writer, right after
-	// lost says that a crash or a wipe may have taken the last copy.
-	lost bool
+	// lost says that a fault may have taken the last copy of what it changes, and
+	// torn that some ranges may never hear of it.
+	lost, torn bool
 	// onRot says that its writer's copy had rotted somewhere.
 	onRot bool
 }
@@ -119,15 +120,45 @@ func without(v crdt.VersionVector, d crdt.Dot) crdt.VersionVector {
 // check compares a copy on a disk with the effect of what it says to have
 // heard, and its root with its entries.
 func (r *record) check(snap store.Snapshot, shard int, state *copyState) error {
+	found := r.inspect(snap, shard, state)
+	if found.first == nil {
+		found.whole(snap, state)
+	}
+	return found.first
+}
+
+// finding is what is wrong with a copy on a disk.
+type finding struct {
+	shard   int
+	first   error
+	leaves  map[leafAt]bool // what is in them, or their digests
+	root    merkle.Digest   // of the entries
+	derived *derived
+}
+
+func (f *finding) in(leaf leafAt, format string, arguments ...any) {
+	f.leaves[leaf] = true
+	f.of(format, arguments...)
+}
+
+func (f *finding) of(format string, arguments ...any) {
+	if f.first == nil {
+		f.first = fmt.Errorf(format, arguments...)
+	}
+}
+
+// inspect compares the leaves of a copy with the effect of what it says to have
+// heard, and with their digests.
+func (r *record) inspect(snap store.Snapshot, shard int, state *copyState) *finding {
+	found := &finding{shard: shard, leaves: map[leafAt]bool{}, derived: newDerived()}
 	for _, span := range state.spans {
 		for actor, seq := range span.Vector {
 			if seq > r.last[actor] {
-				return fmt.Errorf("it has heard %d:%d, which nobody wrote", actor, seq)
+				found.of("it has heard %d:%d, which nobody wrote", actor, seq)
 			}
 		}
 	}
-	stored, derived := map[crdt.FieldID]entries{}, newDerived()
-	var root merkle.Digest
+	stored := map[crdt.FieldID]entries{}
 	prefix := shardKey('e', shard)
 	err := snap.Scan(prefix, shardKey('e', shard+1), func(key, value []byte) error {
 		at := crdt.Position(key[len(prefix):])
@@ -135,40 +166,52 @@ func (r *record) check(snap store.Snapshot, shard int, state *copyState) error {
 		if err != nil {
 			return err
 		}
+		found.derived.live[id.Object]++
 		if value, err = unseal(key, value); err != nil {
-			return fmt.Errorf("%s %.40q: %w", id.Object, id.Name, err)
+			found.in(leafOf(shard, at), "%s %.40q: %w", id.Object, id.Name, err)
+			return nil
 		}
 		decoded, err := crdt.DecodeEntries(id.Type, value)
+		if err != nil {
+			found.in(leafOf(shard, at), "%s %.40q: %w", id.Object, id.Name, err)
+			return nil
+		}
 		for _, e := range decoded {
 			digest := r.hasher.Entry(string(at), e.AppendTo(nil))
-			root = root.Add(digest)
-			derived.leaf(shard, at, digest)
+			found.root = found.root.Add(digest)
+			found.derived.leaf(shard, at, digest)
 		}
-		derived.live[id.Object]++
 		stored[id] = entriesOf(decoded)
-		return err
+		return nil
 	})
 	if err != nil {
-		return err
+		found.of("%w", err)
 	}
-	if root != state.root {
-		return fmt.Errorf("its root says %v, its entries come to %v", state.root, root)
-	}
-	if err := derived.check(snap, shard); err != nil {
-		return err
+	for leaf, err := range found.derived.wrongLeaves(snap, shard) {
+		found.in(leaf, "%w", err)
 	}
 	for _, f := range r.fields[shard] {
 		heard := state.at(f.at)
 		want := r.effect(f, heard)
 		if got := stored[f.id]; !maps.Equal(got, want) {
-			return fmt.Errorf("%s %.40q holds %v; what it has heard comes to %v: %v", f.id.Object, f.id.Name, got, want, vectorText(heard))
+			found.in(leafOf(shard, f.at), "%s %.40q holds %v; what it has heard comes to %v: %v", f.id.Object, f.id.Name, got, want, vectorText(heard))
 		}
 		delete(stored, f.id)
 	}
 	for id, es := range stored {
-		return fmt.Errorf("%s %.40q holds %v, which nobody wrote", id.Object, id.Name, es)
+		found.in(leafOf(shard, id.Position()), "%s %.40q holds %v, which nobody wrote", id.Object, id.Name, es)
 	}
-	return nil
+	return found
+}
+
+// whole compares what is about all leaves of a copy: its root, and its headers.
+func (f *finding) whole(snap store.Snapshot, state *copyState) {
+	if f.root != state.root {
+		f.of("its root says %v, its entries come to %v", state.root, f.root)
+	}
+	if err := f.derived.checkHeaders(snap, f.shard); err != nil {
+		f.of("%w", err)
+	}
 }
 
 func vectorText(v crdt.VersionVector) string {

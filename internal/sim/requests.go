@@ -45,6 +45,9 @@ func (t watched) Serve(pattern, group string, handle transport.Handler) (transpo
 	if isKind(pattern, "kv") || isKind(pattern, "fallback") {
 		handle = t.member.watch(handle)
 	}
+	if isKind(pattern, "sync") {
+		handle = t.member.serve(handle)
+	}
 	return t.end.Serve(pattern, group, handle)
 }
 
@@ -286,10 +289,11 @@ func (m *member) compare(snap store.Snapshot, shard int, state *copyState) {
 	if was, ok := m.held[shard]; ok && state.actor != was {
 		delete(m.held, shard)
 	}
+	if m.hurt[shard] {
+		m.checkForgotten(snap, shard, before, state)
+	}
 	if m.rotten[shard] {
-		if m.soundNow(shard) {
-			delete(m.rotten, shard)
-		}
+		m.checkRotten(shard)
 		return // it must be sound in the end
 	}
 	for _, f := range w.record.fields[shard] {

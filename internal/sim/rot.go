@@ -2,6 +2,7 @@ package sim
 
 import (
 	"bytes"
+	"maps"
 	"slices"
 	"time"
 
@@ -18,8 +19,8 @@ import (
 // only when no client asks any more.
 
 // AddRot adds bit rot to a schedule: some of what is stored changes. What the copy
-// holds is not checked from then on before the end; that of the others is all
-// the time, for damage must not spread.
+// holds in that leaf is not checked from then on until it is repaired; the other
+// leaves and copies, what it forgets and what it serves are, for damage must not spread.
 func AddRot(s Schedule) Schedule {
 	c := chance(mix(s.Seed) + 1)
 	var steps []Step
@@ -115,28 +116,23 @@ func (m *member) stored(kinds string) (writes []store.Write) {
 
 // decay changes what is on the member's disk behind the back of its engine.
 func (m *member) decay(write store.Write) {
-	kind, shard, rest := splitKey(write.Key)
+	_, shard, _ := splitKey(write.Key)
 	w := m.world
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if m.rotten == nil {
-		m.rotten, m.hurt = map[int]bool{}, map[int]bool{}
-	}
 	if m.decayed == nil {
 		m.decayed = map[string]bool{}
 	}
-	m.rotten[shard], m.hurt[shard] = true, true
 	w.rots++
-	m.forget(shard, false)
-	if kind == 'e' {
-		w.rotted[leafOf(shard, crdt.Position(rest))] = true
-	}
-	w.lose(m) // what was only here may be forgotten
 	var b store.Batch
 	b.Put(write.Key, write.Value)
 	if err := m.disk.Store.Commit(&b); err != nil {
 		w.failLocked("rot: %v", err)
 	}
+	m.inspect(shard)
+	m.rotten[shard], m.hurt[shard] = true, true
+	m.forget(shard, false)
+	w.lose(m) // what was only here may be forgotten
 	m.decayed[string(write.Key)] = isDecayed(write)
 }
 
@@ -174,42 +170,51 @@ func (m *member) checkBuilt(shard int, e *crdt.Event) {
 	}
 }
 
-// leafAt is a leaf of a shard.
-type leafAt struct {
-	shard int
-	bits  [2]byte // the first ten of its positions
-}
-
-func leafOf(shard int, p crdt.Position) leafAt {
-	return leafAt{shard, [2]byte{p[0], p[1] & 0xc0}}
-}
-
-// gone says whether some of what an event did is not to be found in the end.
-// Where a leaf has rotted that may be: other leaves of the shard have heard more
-// than it for ever, and what was written to a shard with rot in it may have
-// been there only. w.mu is held.
+// gone says whether some of what an event did is not to be found in the end. Where
+// a leaf has rotted, other leaves of the shard may have heard more than it for ever.
+// w.mu is held.
 func (w *world) gone(e *event) bool {
 	state := w.owning(e.shard)[0].states[e.shard]
-	if w.rots == 0 || covers(state.everywhere(), e.Dot) {
-		return !covers(state.everywhere(), e.Dot)
+	if e.torn {
+		return !state.has(e)
 	}
-	missing := func(p crdt.Position) bool {
-		return !covers(state.at(p), e.Dot) && !(e.onRot && w.rotted[leafOf(e.shard, p)])
-	}
-	return slices.ContainsFunc(e.Changes, func(c crdt.Change) bool { return missing(c.Field.Position()) }) ||
-		slices.ContainsFunc(e.Clears, func(c crdt.Clear) bool {
-			lo, _ := c.Object.Range()
-			return missing(lo)
-		})
+	return !covers(state.everywhere(), e.Dot)
 }
 
-// soundNow says whether what is on the member's disk is what was heard. A snapshot
-// that was taken before now may be from before the rot. world.mu is held.
-func (m *member) soundNow(shard int) bool {
+// inspect notes what is not what was heard on the member's disk, as it is now: a
+// snapshot that was taken before may be from before the rot. world.mu is held.
+func (m *member) inspect(shard int) {
 	snap := m.disk.Snapshot()
 	defer snap.Close()
+	maps.DeleteFunc(m.damaged, func(leaf leafAt, _ bool) bool { return leaf.shard == shard })
+	delete(m.rotten, shard)
 	state, err := readState(snap, shard)
-	return err == nil && m.world.record.check(snap, shard, state) == nil
+	if err != nil {
+		m.world.failLocked("%s: %v", m.Name, err)
+		return
+	}
+	found := m.world.record.inspect(snap, shard, state)
+	maps.Copy(m.damaged, found.leaves)
+	maps.Copy(m.struck, found.leaves)
+	if found.first == nil {
+		found.whole(snap, state)
+	}
+	if found.first != nil {
+		m.rotten[shard], m.hurt[shard] = true, true
+	}
+}
+
+// checkRotten takes in what is left of rot after a commit, and checks that no leaf
+// has come to be wrong that was not. world.mu is held.
+func (m *member) checkRotten(shard int) {
+	before := maps.Clone(m.damaged)
+	m.inspect(shard)
+	for leaf := range m.damaged {
+		if !before[leaf] {
+			lo, _ := leaf.bounds()
+			m.world.failLocked("%s, shard %d: the leaf at %x has not rotted, and is not what was heard any more", m.Name, shard, lo)
+		}
+	}
 }
 
 // hasRot says whether any member's disk has rotted so far.

@@ -36,16 +36,15 @@ func (w *world) settle() {
 		}
 	}
 	scrub(false)
-	resigned := false
 	for before, same := "", 0; same < 3; {
 		time.Sleep(w.odd(time.Now().Add(500 * time.Millisecond)))
 		if w.failed() {
 			return
 		}
 		w.bury()
-		if !resigned && w.now() > healed+resignAfter {
-			resigned = true
+		if !w.resigned && w.now() > healed+resignAfter {
 			w.mu.Lock()
+			w.resigned = true
 			w.lose(w.members[0])
 			w.mu.Unlock()
 			scrub(true)
@@ -53,6 +52,9 @@ func (w *world) settle() {
 		damage := cmp.Or(w.damage(), w.unplaced())
 		w.mu.Lock()
 		difference, now := cmp.Or(damage, w.difference()), w.states()
+		if difference == "" {
+			difference = w.missing()
+		}
 		if same++; difference != "" || now != before {
 			same, before = 0, now
 		}
@@ -64,11 +66,6 @@ func (w *world) settle() {
 	w.outcome.Stats.settled(w.now() - healed)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, e := range w.record.order {
-		if !e.lost && w.gone(e) {
-			w.failLocked("the event %s is lost, which %s had committed", eventText(e.Event), e.writer)
-		}
-	}
 	for _, m := range w.members {
 		if len(m.held) > 0 {
 			w.failLocked("%s has not noticed that its disk was put back: it goes on as %v", m.Name, m.held)
@@ -101,6 +98,17 @@ func (w *world) damage() string {
 	return ""
 }
 
+// missing says which event is lost that need not be, or nothing. A log is not
+// replayed at once. w.mu is held.
+func (w *world) missing() string {
+	for _, e := range w.record.order {
+		if !e.lost && w.gone(e) {
+			return fmt.Sprintf("the event %s is lost, which %s had committed", eventText(e.Event), e.writer)
+		}
+	}
+	return ""
+}
+
 // difference says where two copies do not agree, or nothing. w.mu is held.
 func (w *world) difference() string {
 	for shard := range w.schedule.Shards {
@@ -118,7 +126,7 @@ func (w *world) difference() string {
 				return fmt.Sprintf("shard %d, %s has %s, %s has %s", shard, owners[0].Name, first, m.Name, state)
 			}
 		}
-		if len(first.spans) > 1 && w.losses == 0 {
+		if len(first.spans) > 1 && !w.torn {
 			return fmt.Sprintf("shard %d is ahead in parts: %s", shard, first)
 		}
 	}

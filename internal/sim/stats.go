@@ -21,6 +21,7 @@ type Stats struct {
 	Hints      int                                  // writes that were acknowledged in place of owners
 	Read       int                                  // reads, the results of which were checked
 	Taken      int                                  // what acknowledged writes had to take away, and did
+	Served     int                                  // ranges that were served whole, and checked
 	Shown      int                                  // reads that had to show a write and did, once for each write
 	Again      int                                  // operations that were acknowledged and counted before
 	Twice      int                                  // operations that stay counted twice, as seen by each member
@@ -70,6 +71,7 @@ func (s *Stats) Add(o Stats) {
 	s.Hints += o.Hints
 	s.Read += o.Read
 	s.Taken += o.Taken
+	s.Served += o.Served
 	s.Shown += o.Shown
 	s.Again += o.Again
 	s.Twice += o.Twice
@@ -108,7 +110,7 @@ func (s Stats) String() string {
 	for level := pb.Consistency_LOCAL_QUORUM; int(level) < len(s.Levels); level++ {
 		fmt.Fprintf(&b, " %s %d,", strings.ToLower(level.String()), s.Levels[level])
 	}
-	fmt.Fprintf(&b, " in place of owners %d; results of reads checked %d, of removals %d; writes that reads had to show %d\n", s.Hints, s.Read, s.Taken, s.Shown)
+	fmt.Fprintf(&b, " in place of owners %d; results of reads checked %d, of removals %d; writes that reads had to show %d; ranges served to members checked %d\n", s.Hints, s.Read, s.Taken, s.Shown, s.Served)
 	fmt.Fprintf(&b, "operations acknowledged again %d, taken back %d, seen to stay counted twice %d\n", s.Again, s.Repairs["operations_corrected"], s.Twice)
 	b.WriteString("faults:")
 	for k := Crash; k < kinds; k++ {

@@ -38,10 +38,11 @@ type world struct {
 	requests []*request
 	sessions map[sessionShard][]byte // what they have seen: encoded vectors
 	outcome  Outcome
-	commits  uint64 // hash of all
-	losses   int    // events that may be gone for good
-	rots     int    // entries that were changed on a disk
-	rotted   map[leafAt]bool
+	commits  uint64             // hash of all
+	losses   int                // events that may be gone for good
+	rots     int                // entries that were changed on a disk
+	torn     bool               // some may have been heard of some ranges only, for good
+	resigned bool               // what has rotted and nobody else has is given up
 	formed   bool               // the regions have met
 	agreed   map[int][]*request // acknowledged writes, by shard
 	faults   int                // of copies that lost something
@@ -86,7 +87,9 @@ type member struct {
 	// Guarded by world.mu.
 	rotten  map[int]bool    // shards of which something is changed
 	decayed map[string]bool // keys of entries that are not what their checksums say
-	hurt    map[int]bool    // those of which one ever was: they may forget
+	hurt    map[int]bool    // those of which something ever was: they may forget
+	damaged map[leafAt]bool // what is changed in particular
+	struck  map[leafAt]bool // and what ever was: a commit may have come over it since
 	states  []*copyState    // on disk, by shard
 	waiting []*request      // arrived and not answered
 	groups  int
@@ -102,7 +105,6 @@ func Run(s Schedule) *Outcome {
 		schedule: s, chance: chance(mix(s.Seed)), start: time.Now(), record: newRecord([32]byte{}),
 	}
 	w.sessions = map[sessionShard][]byte{}
-	w.rotted = map[leafAt]bool{}
 	w.agreed = map[int][]*request{}
 	w.founders = map[string]*member{}
 	w.network = newNetwork(w.chance, s.Network)
@@ -162,6 +164,7 @@ func (w *world) note(m *member, format string, arguments ...any) {
 
 func (w *world) add(i int, is Member) {
 	m := &member{Member: is, world: w, index: i, skew: is.Skew, mood: func(d *disk) { d.pace = is.Pace }}
+	m.rotten, m.hurt, m.damaged, m.struck = map[int]bool{}, map[int]bool{}, map[leafAt]bool{}, map[leafAt]bool{}
 	m.forgot, m.emptied, m.left = map[int]int{}, map[int]int{}, map[int]owners{}
 	for range w.schedule.Shards {
 		m.states = append(m.states, emptyState())
@@ -332,13 +335,8 @@ func (m *member) replace(content store.Snapshot) {
 	}
 	m.findDecayed(content)
 	if w.rots > 0 { // what is put back may have rotted before, or not yet
-		m.rotten = map[int]bool{}
-		if m.hurt == nil {
-			m.hurt = map[int]bool{}
-		}
 		for shard := range m.states {
-			m.rotten[shard] = !m.soundNow(shard)
-			m.hurt[shard] = m.hurt[shard] || m.rotten[shard]
+			m.inspect(shard)
 		}
 	}
 	w.lose(m)
@@ -347,13 +345,32 @@ func (m *member) replace(content store.Snapshot) {
 // lose notes which events are on no disk in full after what has happened to a
 // member. w.mu is held.
 func (w *world) lose(m *member) {
-	for _, e := range w.record.order {
-		if !e.lost && !w.somewhere(e) {
-			e.lost = true
-			w.losses++
-			w.note(m, "may have had the last copy of %s", brief(e.Dot))
+	salvage := map[int]*copyState{}
+	for shard := range w.schedule.Shards {
+		if w.rots > 0 {
+			salvage[shard] = w.salvage(shard)
 		}
 	}
+	for _, e := range w.record.order {
+		if !e.lost && !w.somewhere(e) {
+			w.miss(m, e, salvage[e.shard])
+		}
+	}
+}
+
+// miss notes of an event that no disk has in full what all of them together have of
+// it, nil if nothing. w.mu is held.
+func (w *world) miss(m *member, e *event, salvage *copyState) {
+	if salvage != nil && covers(salvage.everywhere(), e.Dot) {
+		return
+	}
+	w.torn, e.torn = true, true
+	if salvage != nil && salvage.has(e) {
+		return
+	}
+	e.lost = true
+	w.losses++
+	w.note(m, "may have had the last copy of %s", brief(e.Dot))
 }
 
 // somewhere says whether an event is on some sound disk in full. w.mu is held.
