@@ -96,7 +96,12 @@ func bounded(t *testing.T, size int, f func()) {
 // then is well-formed, never less than before, and can be opened.
 func survives(t *testing.T, writes []store.Write, size int, f func(m *member)) {
 	t.Helper()
-	m, err := fuzzed(t, fuzzOptions("eu"), writes)
+	survivesAs(t, fuzzOptions("eu"), writes, size, f)
+}
+
+func survivesAs(t *testing.T, o Options, writes []store.Write, size int, f func(m *member)) {
+	t.Helper()
+	m, err := fuzzed(t, o, writes)
 	if err != nil {
 		t.Fatal(err)
 	}

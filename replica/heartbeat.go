@@ -182,8 +182,8 @@ func (r *Replica) receiveHeartbeat(m transport.Message) {
 	if err == nil {
 		err = checkSender(h.GetMember())
 	}
-	if n := len(h.GetSuspects()); err == nil && n > maxPeers {
-		err = fmt.Errorf("%w: %d suspects", crdt.ErrInvalid, n)
+	if err == nil {
+		err = checkSuspects(h.GetSuspects())
 	}
 	if err != nil {
 		r.refuse(m.Subject, fmt.Errorf("a heartbeat: %w", err))
@@ -202,6 +202,19 @@ func (r *Replica) receiveHeartbeat(m transport.Message) {
 	r.tellChanges(r.observer.hear(membership.Heartbeat{
 		Member: h.GetMember(), Incarnation: h.GetIncarnation(), Suspects: h.GetSuspects(), Leaving: h.GetLeaving(),
 	}, r.options.Now()))
+}
+
+// checkSuspects bounds what is kept of each member of those that it suspects.
+func checkSuspects(names []string) error {
+	if n := len(names); n > maxPeers {
+		return fmt.Errorf("%w: %d suspects", crdt.ErrInvalid, n)
+	}
+	for _, name := range names {
+		if !namePattern.MatchString(name) {
+			return fmt.Errorf("%w: a suspect named %.64q", crdt.ErrInvalid, name)
+		}
+	}
+	return nil
 }
 
 // isKnown says whether a member has gossiped: so whoever observes it is as many

@@ -106,7 +106,7 @@ func (r *Replica) readLayout(snap store.Snapshot) (*layout, error) {
 	abandoned := l.staying("") == 0
 	for _, m := range table { // in the order of their names
 		in := region(m.GetRegion())
-		if !m.GetLeaving() || abandoned {
+		if (!m.GetLeaving() || abandoned) && len(in.wanted.Seats) < ring.MaxMembers { // more own nothing
 			in.wanted.Seats = append(in.wanted.Seats, seatOf(m))
 		}
 		var p pb.Progress

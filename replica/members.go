@@ -47,10 +47,17 @@ func (r *Replica) Enroll(record *pb.Member) error {
 	if err != nil {
 		return unavailable(err)
 	}
+	others := 0 // in its region
 	for _, m := range table {
-		if m.GetName() == record.GetName() && m.GetRegion() != record.GetRegion() {
+		switch same := m.GetRegion() == record.GetRegion(); {
+		case m.GetName() == record.GetName() && !same:
 			return fmt.Errorf("%w: there is a member %s in region %s; one in %s takes another name, or that one is removed first", crdt.ErrInvalid, m.GetName(), m.GetRegion(), record.GetRegion())
+		case m.GetName() != record.GetName() && same:
+			others++
 		}
+	}
+	if others >= ring.MaxMembers {
+		return fmt.Errorf("%w: the region %s has %d members, and takes no more", crdt.ErrInvalid, record.GetRegion(), others)
 	}
 	return r.enroll(record)
 }
@@ -130,7 +137,8 @@ func (r *Replica) record(snap store.Snapshot, name string) (*pb.Member, error) {
 		return nil, err
 	}
 	var member pb.Member
-	if err := proto.Unmarshal(found.GetSiblings()[0].GetValue(), &member); err != nil || member.GetName() != name {
+	if err := proto.Unmarshal(found.GetSiblings()[0].GetValue(), &member); err != nil || member.GetName() != name ||
+		!namePattern.MatchString(name) || !namePattern.MatchString(member.GetRegion()) {
 		return nil, nil // of a later version, or nonsense: as if it were not there
 	}
 	return &member, nil

@@ -9,7 +9,9 @@ import (
 
 	"github.com/atolldb/atoll/crdt"
 	"github.com/atolldb/atoll/internal/membership"
+	"github.com/atolldb/atoll/internal/ring"
 	pb "github.com/atolldb/atoll/proto"
+	"github.com/atolldb/atoll/transport"
 	"github.com/atolldb/atoll/transport/memnet"
 )
 
@@ -192,5 +194,78 @@ func TestReportOfARegionThatIsGone(t *testing.T) {
 		if l.aims("eu", other) {
 			t.Errorf("eu aims at %v", other)
 		}
+	}
+}
+
+// A record in the table under a name that is none, of a region that is none, or
+// under another's name counts for nobody, and all others go on. (One without a
+// name, in a region that is there, once took from everybody who owns what.)
+func TestNonsenseRecord(t *testing.T) {
+	c := newCluster(t, memnet.Options{})
+	eu := c.start("eu", enrolled("1"))
+	eventually(t, "it owns its region", func() bool { return eu.holdings().GetOwned() == testShards })
+	for name, record := range map[string]*pb.Member{
+		"":    {Region: "eu"},
+		"a b": {Name: "a b", Region: "eu"},
+		"us":  {Name: "us", Region: "a.b"},
+		"ap":  {Name: "eu", Region: "eu"},
+	} {
+		record := marshal(record)
+		if _, err := eu.DoSystem(t.Context(), &pb.Request{Operations: []*pb.Operation{
+			{Key: []byte(membersKey), What: &pb.Operation_SetAdd{SetAdd: &pb.Elements{Elements: [][]byte{[]byte(name)}}}},
+			{Key: []byte(memberPrefix + name), What: &pb.Operation_RegisterSet{RegisterSet: record}},
+		}}); err != nil {
+			t.Fatal(err)
+		}
+		if table, err := eu.Table(); err != nil || len(table) != 1 || table[0].GetName() != "eu" {
+			t.Errorf("with a record of %q: %v, %v", name, table, err)
+		}
+		if _, err := eu.atWithin(all, 20_000, incr("c", 1)); err != nil {
+			t.Errorf("with a record of %q: %v", name, err)
+		}
+	}
+}
+
+// A region that has all the members it can have takes no more, and were one to
+// stand in the table all the same, the others go on owning what they do.
+func TestTooManyMembers(t *testing.T) {
+	m := alone(t, enrolled("1"))
+	record := func(i int) *pb.Member { return &pb.Member{Name: fmt.Sprintf("z%d", i), Region: "us", Weight: 1} }
+	for i := range ring.MaxMembers {
+		if err := m.Enroll(record(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	one := record(ring.MaxMembers)
+	if err := m.Enroll(one); !errors.Is(err, crdt.ErrInvalid) {
+		t.Errorf("one too many: %v", err)
+	}
+	if err := m.Enroll(record(0)); err != nil {
+		t.Errorf("one that is there: %v", err)
+	}
+	one.Name = "a" // before all others
+	if err := m.enroll(one); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.setEntry(layoutPrefix+"us", &pb.Layout{Current: &pb.Ring{Owners: 1, Seats: []*pb.Seat{seatOf(record(0))}}}); err != nil {
+		t.Fatal(err)
+	}
+	if l, err := m.view(); err != nil || len(l.regions["us"].wanted.GetSeats()) != ring.MaxMembers {
+		t.Errorf("who owns what is not known any more: %v", err)
+	}
+}
+
+// A heartbeat that names what can be no member is refused: what is kept of it
+// would be as large as a message, of every member.
+func TestSuspectsAreMembers(t *testing.T) {
+	m, end := stranger(t)
+	for name, suspects := range map[string][]string{
+		"a long name": {strings.Repeat("x", 65)}, "no name": {"us", ""}, "a bad name": {"a b"}, "too many": make([]string, maxPeers+1),
+	} {
+		before := m.Counters()["messages_malformed"]
+		if err := end.Publish(transport.Heartbeat, marshal(&pb.Heartbeat{Member: "stranger", Suspects: suspects, Cluster: m.clusterNumber()})); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, name+" is counted", func() bool { return m.Counters()["messages_malformed"] > before })
 	}
 }
