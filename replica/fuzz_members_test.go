@@ -279,7 +279,7 @@ func FuzzHeard(f *testing.F) {
 			defer cancel()
 			for _, ask := range []func() error{
 				func() error { _, err := m.askWhole(ctx, "peer", s); return err },
-				func() error { _, err := m.surveyed(ctx, s, []string{"peer"}, []string{"eu", "peer"}); return err },
+				func() error { _, err := m.surveyed(ctx, s, []string{"peer"}, [][]string{{"eu", "peer"}}); return err },
 				func() error {
 					_, err := m.Do(t.Context(), fuzzShard, &pb.Request{
 						Operations: []*pb.Operation{get(fuzzKeys.register)}, Consistency: pb.Consistency_QUORUM.Enum(), PatienceMs: 1,

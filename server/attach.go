@@ -104,6 +104,18 @@ func (c Config) meet(ctx context.Context) (Config, error) {
 	if err := proto.Unmarshal(said, &info); err != nil {
 		return c, fmt.Errorf("%w: who answers at the NATS server makes no sense: %w", ErrConfig, err)
 	}
+	return c.meets(&info)
+}
+
+// meets takes in what somebody says of the cluster at the servers.
+func (c Config) meets(info *pb.ClusterInfo) (Config, error) {
+	const who = "who answers at the NATS server"
+	if e := info.GetError(); e != nil {
+		return c, fmt.Errorf("%w: %s does not say what there is: %.300q", ErrConfig, who, e.GetText())
+	}
+	if err := checkTold(who, info.GetCluster(), int(info.GetShards())); err != nil {
+		return c, err
+	}
 	switch {
 	case c.Cluster != "" && c.Cluster != info.GetCluster():
 		return c, fmt.Errorf("%w: the cluster at the NATS server is %q, not %q", ErrConfig, info.GetCluster(), c.Cluster)
@@ -111,8 +123,13 @@ func (c Config) meet(ctx context.Context) (Config, error) {
 		return c, fmt.Errorf("%w: the cluster at the NATS server has %d shards, not %d", ErrConfig, info.GetShards(), c.Shards)
 	}
 	c.Cluster, c.Shards = info.GetCluster(), int(info.GetShards())
-	c.met.own = info.GetRegion() == c.Region || slices.Contains(info.GetRegions(), c.Region)
-	c.met.told = slices.DeleteFunc(append(info.GetRegions(), info.GetRegion()), func(name string) bool { return name == c.Region })
+	regions := append(info.GetRegions(), info.GetRegion())
+	c.met = &meeting{others: true, own: slices.Contains(regions, c.Region)}
+	for _, name := range regions {
+		if name != c.Region && namePattern.MatchString(name) && !slices.Contains(c.met.told, name) {
+			c.met.told = append(c.met.told, name)
+		}
+	}
 	return c, nil
 }
 

@@ -226,6 +226,9 @@ func inWords(err error) string {
 	).Replace(err.Error())
 }
 
+// maxShards is the largest number of shards that a cluster has.
+const maxShards = 1<<16 - 1
+
 var namePattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
 // withDefaults fills in defaults and checks the rest, as far as this package
@@ -248,8 +251,8 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("%w: a member that joins others needs a name of its own", ErrConfig)
 	case c.Data == "":
 		return c, fmt.Errorf("%w: no data directory given", ErrConfig)
-	case c.Shards < 0 || c.Shards > 1<<16-1:
-		return c, fmt.Errorf("%w: %d shards; it takes 1 to 65535", ErrConfig, c.Shards)
+	case c.Shards < 0 || c.Shards > maxShards:
+		return c, fmt.Errorf("%w: %d shards; it takes 1 to %d", ErrConfig, c.Shards, maxShards)
 	case c.LogLimit < 0:
 		return c, fmt.Errorf("%w: a log limit of %d events; it takes at least 1", ErrConfig, c.LogLimit)
 	case c.ScrubInterval < Never:

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"strings"
@@ -41,7 +42,16 @@ func greets(ctx context.Context, address string) map[string]any {
 	if conn.SetReadDeadline(deadline) != nil {
 		return nil
 	}
-	line, err := bufio.NewReaderSize(conn, 16<<10).ReadSlice('\n')
+	return greeting(conn)
+}
+
+// maxGreeting bounds what is read of a greeting.
+const maxGreeting = 16 << 10
+
+// greeting reads what a NATS server says when somebody connects: nil if it is
+// none, or longer than that of any.
+func greeting(r io.Reader) map[string]any {
+	line, err := bufio.NewReaderSize(r, maxGreeting).ReadSlice('\n')
 	said, ok := bytes.CutPrefix(line, []byte("INFO "))
 	if err != nil || !ok {
 		return nil
@@ -62,13 +72,19 @@ type contact struct {
 // contactAt says who serves clients at an address. What listens for routes and
 // gateways greets otherwise.
 func contactAt(ctx context.Context, address string) (contact, bool) {
-	said := greets(ctx, address)
-	if _, takesClients := said["client_ip"]; !takesClients {
-		return contact{}, false
-	}
+	member, ok := memberOf(greets(ctx, address))
+	return contact{address: address, member: member}, ok
+}
+
+// memberOf returns the name in a greeting, and whether it is one for clients.
+func memberOf(said map[string]any) (member string, takesClients bool) {
+	_, takesClients = said["client_ip"]
 	server, _ := said["server_name"].(string)
-	_, member, _ := strings.Cut(server, ".") // after the region
-	return contact{address: address, member: member}, true
+	_, member, _ = strings.Cut(server, ".") // after the region
+	if !takesClients || !namePattern.MatchString(member) {
+		member = ""
+	}
+	return member, takesClients
 }
 
 // discover replaces addresses to join at which members serve clients by those
@@ -94,15 +110,34 @@ func (c Config) discover(ctx context.Context) (Config, error) {
 	if err != nil {
 		return c, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
-	shards := len(status.GetShards()) - 1
+	c.Join, c.asked = routes, asked
+	return c.joining(status, members)
+}
+
+// joining takes in what a member to join says of its cluster, and who else there
+// is.
+func (c Config) joining(status *pb.Status, members []*pb.Member) (Config, error) {
+	cluster, shards := status.GetCluster(), len(status.GetShards())-1 // and the system's
+	if err := checkTold("the member to join", cluster, shards); err != nil {
+		return c, err
+	}
 	switch {
-	case c.Cluster != "" && c.Cluster != status.GetCluster():
-		return c, fmt.Errorf("%w: the member to join is of the cluster %q, not %q", ErrConfig, status.GetCluster(), c.Cluster)
+	case c.Cluster != "" && c.Cluster != cluster:
+		return c, fmt.Errorf("%w: the member to join is of the cluster %q, not %q", ErrConfig, cluster, c.Cluster)
 	case c.Shards != 0 && c.Shards != shards:
 		return c, fmt.Errorf("%w: the cluster to join has %d shards, not %d", ErrConfig, shards, c.Shards)
 	}
-	c.Cluster, c.Shards, c.Join, c.asked = status.GetCluster(), shards, routes, asked
+	c.Cluster, c.Shards = cluster, shards
 	return c.with(members), nil
+}
+
+// checkTold says whether what somebody tells of a cluster can be: what is left
+// out would be taken for a default, and the data directory made for that.
+func checkTold(who, cluster string, shards int) error {
+	if !namePattern.MatchString(cluster) || shards < 1 || shards > maxShards {
+		return fmt.Errorf("%w: %s tells of a cluster %.64q of %d shards, which cannot be", ErrConfig, who, cluster, shards)
+	}
+	return nil
 }
 
 // surveyAny asks one member after the other, until one answers.
@@ -164,7 +199,8 @@ func (c Config) surveyOnce(ctx context.Context, of contact) (status *pb.Status, 
 	return status, members, err
 }
 
-// with adds the addresses of members to those that are named.
+// with adds the addresses of members to those that are named. Who is of a region
+// that can be none is left out: the network would not start with it.
 func (c Config) with(members []*pb.Member) Config {
 	c.Join = slices.Clone(c.Join)
 	regions := map[string][]string{}
@@ -173,7 +209,7 @@ func (c Config) with(members []*pb.Member) Config {
 	}
 	for _, m := range members {
 		switch {
-		case m.GetName() == c.Name || m.GetName() == "":
+		case m.GetName() == c.Name || m.GetName() == "" || !namePattern.MatchString(m.GetRegion()):
 		case m.GetRegion() == c.Region:
 			c.Join = addAddress(c.Join, m.GetRoute())
 		default:

@@ -80,6 +80,9 @@ func (r *Restore) check(ctx context.Context) (last backup.Header, identity []byt
 		switch {
 		case err != nil:
 			return last, nil, fmt.Errorf("%s: %w", path, err)
+		case !namePattern.MatchString(h.Cluster) || !namePattern.MatchString(h.Member) || !namePattern.MatchString(h.Region):
+			return last, nil, fmt.Errorf("%s: %w: it says to be of member %.64q of region %.64q in cluster %.64q, which cannot be",
+				path, backup.ErrDamaged, h.Member, h.Region, h.Cluster)
 		case i == 0 && h.Since != "":
 			return last, nil, fmt.Errorf("%w: %s is an increment; begin with the full backup that it follows", ErrChain, path)
 		case i > 0 && (h.Cluster != last.Cluster || h.Member != last.Member || h.Shards != last.Shards):
