@@ -96,6 +96,9 @@ func readManifest(dir string) (m badger.Manifest, torn bool, err error) {
 	}
 	defer file.Close()
 	defer recovered("reading MANIFEST in "+dir, &err)
+	if err := checkLevels(file); err != nil {
+		return m, false, fmt.Errorf("%w: MANIFEST in %s: %s", store.ErrCorrupt, dir, err)
+	}
 	m, end, err := badger.ReplayManifestFile(file, 0, badger.Options{})
 	if err != nil {
 		return m, false, fmt.Errorf("%w: MANIFEST in %s: %s", store.ErrCorrupt, dir, firstLine(err))
@@ -105,6 +108,37 @@ func readManifest(dir string) (m badger.Manifest, torn bool, err error) {
 		return m, false, fmt.Errorf("data directory: %w", err)
 	}
 	return m, end < info.Size(), nil
+}
+
+// checkLevels reads a manifest for tables on levels that there are not: Badger
+// makes room for as many levels as it names. Whatever else is wrong with it is left
+// to Badger. After a head of 8 bytes come changes:
+//
+//	length, 4 | checksum, 4 | protobuf ManifestChangeSet
+func checkLevels(file io.ReadSeeker) error {
+	text, err := io.ReadAll(file)
+	if err != nil {
+		return err
+	}
+	const head = 8
+	for rest := text[min(head, len(text)):]; len(rest) >= head; {
+		length := uint64(binary.BigEndian.Uint32(rest))
+		if rest = rest[head:]; length > uint64(len(rest)) {
+			break
+		}
+		var set pb.ManifestChangeSet
+		if proto.Unmarshal(rest[:length], &set) != nil {
+			break
+		}
+		for _, change := range set.GetChanges() {
+			if change.GetLevel() >= uint32(badger.DefaultOptions("").MaxLevels) {
+				return fmt.Errorf("table %d is on level %d", change.GetId(), change.GetLevel())
+			}
+		}
+		rest = rest[length:]
+	}
+	_, err = file.Seek(0, io.SeekStart)
+	return err
 }
 
 func verifyTables(dir string, m badger.Manifest, limit int64) error {
@@ -198,6 +232,9 @@ func verifyBlocks(file io.ReaderAt, length int64, index *fb.TableIndex) error {
 	var buf []byte
 	for i := range index.OffsetsLength() {
 		index.Offsets(&offset, i)
+		if length -= int64(offset.Len()); length < 0 {
+			return fmt.Errorf("block %d: of %d bytes, more than there are", i, offset.Len())
+		}
 		buf = slices.Grow(buf[:0], int(offset.Len()))[:offset.Len()]
 		if _, err := io.ReadFull(in, buf); err != nil {
 			return fmt.Errorf("block %d: %w", i, err)
