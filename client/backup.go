@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"slices"
 
 	pb "github.com/atolldb/atoll/proto"
 )
@@ -50,24 +49,32 @@ func (c *Client) Backup(ctx context.Context, member string, to BackupTarget) err
 	return nil
 }
 
+const (
+	// leastPart is what a page holds at least of a value that goes on, and
+	// maxValue bounds such a value.
+	leastPart = 64 << 10
+	maxValue  = 64 << 20
+)
+
 func (c *Client) backupShard(ctx context.Context, origin *pb.BackupOrigin, query *pb.BackupQuery, to BackupTarget) error {
 	var begun []byte // of the value that goes on
+	var order keyOrder
 	for {
 		page, err := c.backup(ctx, origin.GetMember(), query)
 		if err != nil {
 			return err
 		}
 		pairs := page.GetPairs()
-		if page.GetMore() && (len(pairs) == 0 || page.GetPart() && len(pairs[len(pairs)-1].GetValue()) == 0) {
+		if page.GetMore() && (len(pairs) == 0 || page.GetPart() && len(pairs[len(pairs)-1].GetValue()) < leastPart) {
 			return fmt.Errorf("%w: a page that leads nowhere", ErrUnavailable)
 		}
 		for i, p := range pairs {
 			value := p.GetValue()
-			if i == 0 && query.GetOffset() > 0 {
-				if !bytes.Equal(p.GetKey(), query.GetAfter()) {
-					return fmt.Errorf("%w: a page that does not go on where the last one ended", ErrUnavailable)
-				}
-				value = slices.Concat(begun, value)
+			switch goesOn := i == 0 && query.GetOffset() > 0; {
+			case goesOn && !bytes.Equal(p.GetKey(), query.GetAfter()), !goesOn && !order.follows(p.GetKey()):
+				return fmt.Errorf("%w: a page that does not go on where the last one ended", ErrUnavailable)
+			case goesOn:
+				value = append(begun, value...)
 			}
 			if page.GetPart() && i == len(pairs)-1 {
 				begun = value
@@ -77,14 +84,37 @@ func (c *Client) backupShard(ctx context.Context, origin *pb.BackupOrigin, query
 				return err
 			}
 		}
-		if !page.GetMore() {
+		switch {
+		case !page.GetMore():
 			return nil
+		case len(begun) > maxValue:
+			return fmt.Errorf("%w: a value of more than %d bytes", ErrUnavailable, maxValue)
 		}
 		query.After, query.Offset = pairs[len(pairs)-1].GetKey(), 0
 		if page.GetPart() {
 			query.Offset = uint64(len(begun))
 		}
 	}
+}
+
+// keyOrder is how the keys of a shard come: kind by kind, by their first byte, and
+// ascending among those of one kind. So they come to an end.
+type keyOrder struct {
+	last []byte
+	done [256]bool // kinds that have begun
+}
+
+// follows says whether a key can come after those before it.
+func (o *keyOrder) follows(key []byte) bool {
+	if len(key) == 0 {
+		return false
+	}
+	same := len(o.last) > 0 && o.last[0] == key[0]
+	if same && bytes.Compare(key, o.last) <= 0 || !same && o.done[key[0]] {
+		return false
+	}
+	o.last, o.done[key[0]] = key, true
+	return true
 }
 
 func (c *Client) backup(ctx context.Context, member string, query *pb.BackupQuery) (*pb.BackupPage, error) {

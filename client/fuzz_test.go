@@ -38,7 +38,17 @@ func FuzzAnswer(f *testing.F) {
 		}
 		f.Add(b)
 	}
+	for _, m := range tables {
+		b, err := proto.Marshal(m)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) >= leastPart {
+			return // a value of a backup goes on until it is too large
+		}
 		s := &script{}
 		s.answers = []func(context.Context) ([]byte, error){func(context.Context) ([]byte, error) {
 			if s.asked > mostAsked {
@@ -95,7 +105,35 @@ func everyCall(ctx context.Context, c *Client) (errs []error) {
 	}
 	note(c.Status(ctx, "eu", true))
 	note(c.Verify(ctx, 0, nil))
+	note(c.Members(ctx, ""))
+	note(c.Rings(ctx, ""))
+	note(c.Users(ctx))
+	note(c.Scrub(ctx, "eu"))
+	note(nil, c.Backup(ctx, "eu", discarding{}))
 	return errs
+}
+
+// discarding takes a backup and keeps nothing.
+type discarding struct{}
+
+func (discarding) Begin(*pb.BackupOrigin) error { return nil }
+func (discarding) Shard(int) ([]byte, error)    { return nil, nil }
+func (discarding) Put(_, _ []byte) error        { return nil }
+
+// tables are answers about the cluster as a whole.
+var tables = []*pb.SyncAnswer{
+	{What: &pb.SyncAnswer_Members{Members: &pb.Members{Members: []*pb.MemberView{{Member: &pb.Member{Name: "eu", Region: "eu"}, State: "alive"}}}}},
+	{What: &pb.SyncAnswer_Users{Users: &pb.Users{Users: []*pb.User{{Name: "web", Role: 7, Prefixes: [][]byte{[]byte("a")}}}}}},
+	{What: &pb.SyncAnswer_Rings{Rings: &pb.Rings{Shards: 8, Settings: &pb.Settings{Owners: 2}, Regions: []*pb.RegionRings{{
+		Region: "eu", Wanted: &pb.Ring{Owners: 2, Seats: []*pb.Seat{{Name: "eu", Weight: 1}, {Name: "eu-2", Weight: 1 << 31}}},
+	}}}}},
+	// A page of a backup that begins with where it begins, for ever.
+	{What: &pb.SyncAnswer_Backup{Backup: &pb.BackupPage{
+		Origin: &pb.BackupOrigin{Session: 1, Shards: 8, Member: "eu"}, More: true, Pairs: []*pb.Pair{{Key: []byte("e"), Value: []byte("v")}},
+	}}},
+	{What: &pb.SyncAnswer_Backup{Backup: &pb.BackupPage{
+		Origin: &pb.BackupOrigin{Session: 1, Shards: 8, Member: "eu"}, Part: true, More: true, Pairs: []*pb.Pair{{Key: []byte("e"), Value: []byte("v")}},
+	}}},
 }
 
 // FuzzResume: a session token is taken as it was given out, or refused.
@@ -118,4 +156,34 @@ func FuzzResume(f *testing.F) {
 			t.Errorf("%x is taken for %x, %v", s.Token(), again.Token(), err)
 		}
 	})
+}
+
+// TestBackupWithoutEnd: a member that answers with the same page again and again,
+// or with a value that never ends, ends the backup.
+func TestBackupWithoutEnd(t *testing.T) {
+	origin := &pb.BackupOrigin{Session: 1, Shards: 8, Member: "eu"}
+	pair := func(key string, bytes int) []*pb.Pair {
+		return []*pb.Pair{{Key: []byte(key), Value: make([]byte, bytes)}}
+	}
+	for name, page := range map[string]*pb.BackupPage{
+		"the same page":          {More: true, Pairs: pair("e", 1)},
+		"a kind that comes back": {More: true, Pairs: append(pair("e", 1), pair("h", 1)...)},
+		"a key that is none":     {More: true, Pairs: pair("", 1)},
+		"small parts":            {More: true, Part: true, Pairs: pair("e", leastPart-1)},
+		"parts for ever":         {More: true, Part: true, Pairs: pair("e", 4<<20)},
+	} {
+		page.Origin = origin
+		s := &script{}
+		again := says(&pb.SyncAnswer{What: &pb.SyncAnswer_Backup{Backup: page}})
+		s.answers = []func(context.Context) ([]byte, error){func(ctx context.Context) ([]byte, error) {
+			if s.asked > 50 {
+				return nil, transport.ErrUnreachable
+			}
+			return again(ctx)
+		}}
+		err := s.client(time.Minute).Backup(t.Context(), "eu", discarding{})
+		if !errors.Is(err, ErrUnavailable) || s.asked > 30 {
+			t.Errorf("%s: %d questions, %v", name, s.asked, err)
+		}
+	}
 }
