@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -15,7 +16,7 @@ import (
 // inSession has do use a session that is kept in a file, which is made if it
 // is not there, and replaced as a whole.
 func inSession(path string, cl *client.Client, do func(*client.Client) error) error {
-	was, err := os.ReadFile(path)
+	was, err := readSession(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return usagef("--session: %w", err)
 	}
@@ -46,6 +47,24 @@ func inSession(path string, cl *client.Client, do func(*client.Client) error) er
 		return errors.Join(done, err)
 	}
 	return done
+}
+
+// maxSession bounds the file of a session: one of the largest cluster that has
+// seen something of each shard, of a hundred writers, is smaller.
+const maxSession = 256 << 20
+
+// readSession reads the file of a session.
+func readSession(path string) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	text, err := io.ReadAll(io.LimitReader(file, maxSession+1))
+	if len(text) > maxSession {
+		err = fmt.Errorf("%s is larger than the file of a session can be", path)
+	}
+	return text, err
 }
 
 // checkWritable tries to make a file beside path, as replaceFile will: a write

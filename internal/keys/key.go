@@ -3,6 +3,7 @@ package keys
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"regexp"
@@ -101,15 +102,23 @@ func Create(path string, mode fs.FileMode, content []byte) error {
 	return nil
 }
 
-// readSmall reads a small file.
+// readSmall reads a file with a key or a secret.
 func readSmall(path string) (string, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return "", err
-	}
-	if info.Size() > maxFile {
-		return "", fmt.Errorf("%s has %d bytes; what is to be there has at most %d", path, info.Size(), maxFile)
-	}
-	text, err := os.ReadFile(path)
+	text, err := readUpTo(path, maxFile)
 	return string(text), err
+}
+
+// readUpTo reads a file that has a number of bytes at most, whatever it says of
+// its size.
+func readUpTo(path string, most int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err == nil && int64(len(text)) > most {
+		err = fmt.Errorf("%s has more than the %d bytes that what is to be there has at most", path, most)
+	}
+	return text, err
 }

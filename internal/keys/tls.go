@@ -14,6 +14,10 @@ import (
 // its hosts: by it members know each other, wherever they are.
 const MemberName = "member.atoll"
 
+// maxCertificates bounds the size of a file with certificates: an authority's may
+// have those of many.
+const maxCertificates = 1 << 20
+
 // Files name the files of a member's certificates, in PEM: of the authority that
 // vouches for all members, the member's own, and its key. A certificate that is
 // replaced is read again; an authority is not.
@@ -87,7 +91,7 @@ func (f Files) Check(now time.Time) error {
 }
 
 func authorities(path string) (*x509.CertPool, error) {
-	text, err := os.ReadFile(path)
+	text, err := readUpTo(path, maxCertificates)
 	if err != nil {
 		return nil, err
 	}
@@ -136,15 +140,32 @@ func (p *pair) load() (*tls.Certificate, error) {
 		}
 	}
 	if err == nil && (p.loaded == nil || replaced(p.seen[0], now[0]) || replaced(p.seen[1], now[1])) {
-		var c tls.Certificate
-		if c, err = tls.LoadX509KeyPair(p.files.Cert, p.files.Key); err == nil {
-			p.loaded, p.seen = &c, now
+		var c *tls.Certificate
+		if c, err = p.files.read(); err == nil {
+			p.loaded, p.seen = c, now
 		}
 	}
 	if p.loaded == nil {
 		return nil, err
 	}
 	return p.loaded, nil
+}
+
+// read reads the certificate and its key.
+func (f Files) read() (*tls.Certificate, error) {
+	cert, err := readUpTo(f.Cert, maxCertificates)
+	if err != nil {
+		return nil, err
+	}
+	key, err := readUpTo(f.Key, maxCertificates)
+	if err != nil {
+		return nil, err
+	}
+	c, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return nil, fmt.Errorf("%s and %s: %w", f.Cert, f.Key, err)
+	}
+	return &c, nil
 }
 
 // replaced says whether a file is another one, or was written since.
