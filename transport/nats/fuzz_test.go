@@ -1,6 +1,7 @@
 package nats
 
 import (
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -69,11 +70,16 @@ func FuzzFiles(f *testing.F) {
 // FuzzDenial: whatever a peer has put into what the server says of it, the log
 // says it in one line that is not long.
 func FuzzDenial(f *testing.F) {
-	f.Add("10.0.0.9:50000 - cid:7 - authentication error")
-	f.Add("[::1]:50000 - rid:7 - \"a\nb\" - TLS route handshake error: EOF")
-	f.Add("x:1 - gid:1 - Violation \x00\x1b[31m")
-	f.Fuzz(func(t *testing.T, text string) {
-		host, what, is := denial(text)
+	f.Add(false, "10.0.0.9:50000 - cid:7 - authentication error")
+	f.Add(false, "[::1]:50000 - rid:7 - \"a\nb\" - TLS route handshake error: EOF")
+	f.Add(true, "10.0.0.9:50000 - cid:7 - invalid character")
+	f.Add(true, "x:1 - gid:1 - Violation \x00\x1b[31m")
+	f.Fuzz(func(t *testing.T, serious bool, text string) {
+		level := slog.LevelWarn
+		if serious {
+			level = slog.LevelError
+		}
+		host, what, is := denial(level, text)
 		if !is && host+what != "" || len(what) > 1000 || strings.ContainsAny(what, "\n\x1b") || !strings.Contains(text, host) {
 			t.Errorf("%q is of %q, %q, %v", text, host, what, is)
 		}

@@ -47,9 +47,11 @@ func denial(level slog.Level, text string) (host, what string, is bool) {
 	if parts == nil {
 		return "", "", false
 	}
-	is = parts[2] == "c" && level >= slog.LevelError ||
-		slices.ContainsFunc(denials, func(d string) bool { return strings.Contains(parts[3], d) })
-	return parts[1], fmt.Sprintf("%.200q", parts[3]), is // a client's name is in it
+	known := func(d string) bool { return strings.Contains(parts[3], d) }
+	if !(parts[2] == "c" && level >= slog.LevelError) && !slices.ContainsFunc(denials, known) {
+		return "", "", false
+	}
+	return parts[1], fmt.Sprintf("%.200q", parts[3]), true // a client's name is in it
 }
 
 // complain passes on what a server warns of, unless it did so less than a minute
