@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -34,7 +35,7 @@ func buildBroken(t *testing.T) string {
 	}
 	dir := t.TempDir()
 	texts := map[string]string{}
-	for _, b := range breaks {
+	for _, b := range slices.Concat(breaks, panics) {
 		for _, p := range b.patches {
 			if texts[p.file] == "" {
 				source, err := os.ReadFile(filepath.Join(root, p.file))
@@ -75,6 +76,40 @@ func buildBroken(t *testing.T) string {
 	return binary
 }
 
+// told is where output tells how a history is replayed.
+var told = regexp.MustCompile(`go test \./internal/sim -run 'TestSeed\$' -v [-a-z0-9 ]+`)
+
+// A panic of the engine tells the command that replays it. One that meets a caller
+// fails its seed and no more: the history is cut down.
+func testPanics(t *testing.T, binary string) {
+	for _, b := range panics {
+		t.Run(b.name, func(t *testing.T) {
+			play := func(arguments ...string) string {
+				run := exec.CommandContext(t.Context(), binary, arguments...)
+				run.Env = append(os.Environ(), "ATOLL_BREAK="+b.name)
+				out, err := run.CombinedOutput()
+				if err == nil || !strings.Contains(string(out), "as the test wants") {
+					t.Fatalf("%v: %v\n%s", arguments, err, out)
+				}
+				return string(out)
+			}
+			first := play(append([]string{"-test.run=^TestSeeds$", fmt.Sprint("-seeds=", b.within)}, b.flags...)...)
+			command := told.FindString(first)
+			if command == "" {
+				t.Fatalf("it is not told how to replay it:\n%s", first)
+			}
+			t.Log(command)
+			again := play(testFlags(strings.Fields(command))...)
+			if told.FindString(again) != command {
+				t.Errorf("to replay it is told to be\n%s\nand then\n%s", command, told.FindString(again))
+			}
+			if cut := strings.Contains(again, "cut down to"); cut != (b.name == "panic-handler") {
+				t.Errorf("it was cut down: %v\n%s", cut, again)
+			}
+		})
+	}
+}
+
 // TestBreaks breaks one rule after the other, and demands that the simulator
 // finds each of them within the seeds that are stated.
 func TestBreaks(t *testing.T) {
@@ -82,6 +117,7 @@ func TestBreaks(t *testing.T) {
 		t.Skip("takes its time, and finds nothing else with the race detector")
 	}
 	binary := buildBroken(t)
+	testPanics(t, binary)
 	found := regexp.MustCompile(`seed (\d+): .*`)
 	for _, b := range breaks {
 		t.Run(b.name, func(t *testing.T) {

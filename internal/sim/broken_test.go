@@ -366,3 +366,19 @@ var breaks = []breakage{
 		{"replica/layout.go", `(gains || in.next != nil`, `(gains || !broken("stay-unheard") && in.next != nil`},
 	}, placing},
 }
+
+// panics are panics of the engine, each of which must tell how it is replayed.
+var panics = []breakage{
+	{"panic-handler", "it meets whoever sent a request", 1, []patch{
+		{"replica/serve.go", `return r.answer(ctx, m, r.Do)`, `if broken("panic-handler") {
+		panic("as the test wants")
+	}
+	return r.answer(ctx, m, r.Do)`},
+	}, nil},
+	{"panic-goroutine", "nobody is there to catch it", 1, []patch{
+		{"replica/loop.go", `for tasks := l.take(); tasks != nil; tasks = l.take() {`, `for tasks := l.take(); tasks != nil; tasks = l.take() {
+		if broken("panic-goroutine") {
+			panic("as the test wants")
+		}`},
+	}, nil},
+}

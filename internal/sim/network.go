@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
+	"runtime/pprof"
 	"slices"
 	"sync"
 	"time"
@@ -28,6 +30,9 @@ type way struct{ from, to string }
 type network struct {
 	chance      chance
 	maxInFlight int
+	labels      context.Context // of goroutines: see Run
+	// panicked is told of a panic of whoever a message has reached.
+	panicked func(what any, stack []byte)
 
 	mu        sync.Mutex
 	ends      []*end
@@ -42,9 +47,9 @@ type network struct {
 // tally counts what a network did to messages.
 type tally struct{ sent, lost, twice, late int }
 
-func newNetwork(c chance, ordinary quality) *network {
+func newNetwork(labels context.Context, c chance, ordinary quality) *network {
 	return &network{
-		chance: c, maxInFlight: 1024, ordinary: ordinary, qualities: map[way]quality{},
+		labels: labels, chance: c, maxInFlight: 1024, ordinary: ordinary, qualities: map[way]quality{},
 		cuts: map[way]bool{}, last: map[way]time.Time{},
 	}
 }
@@ -165,9 +170,21 @@ func (n *network) arrive(at time.Time, w way, to *end, hash uint64, f func()) {
 		}
 		n.mu.Unlock()
 		if !gone {
-			f()
+			n.reach(f)
 		}
 	})
+}
+
+// reach has a message reach its receiver. A timer's goroutine has no labels of its
+// own.
+func (n *network) reach(f func()) {
+	pprof.SetGoroutineLabels(n.labels)
+	defer func() {
+		if what := recover(); what != nil {
+			n.panicked(what, debug.Stack())
+		}
+	}()
+	f()
 }
 
 // Publish implements transport.Transport.

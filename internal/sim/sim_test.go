@@ -2,7 +2,14 @@ package sim
 
 import (
 	"cmp"
+	"context"
 	"flag"
+	"fmt"
+	"math"
+	"os"
+	"os/exec"
+	"runtime/pprof"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/cryptotest"
@@ -11,7 +18,7 @@ import (
 )
 
 var (
-	oneSeed = flag.Uint64("seed", 0, "the seed that TestSeed plays")
+	oneSeed = flag.String("seed", "", "the `seed` that TestSeed plays")
 	seeds   = flag.Uint64("seeds", 0, "how many seeds TestSeeds plays; 0: a few")
 	deep    = flag.Bool("deep", false, "look for the breaks that take many seeds, too")
 	rot     = flag.Uint64("rot", 3, "let entries on disk rot in one of so many seeds; 0: in none")
@@ -20,17 +27,32 @@ var (
 	from    = flag.Uint64("from", 1, "the first of them")
 )
 
+// TestMain has a crash show the labels of goroutines, and so how it is replayed.
+func TestMain(m *testing.M) {
+	if err := os.Setenv("GODEBUG", strings.TrimPrefix(os.Getenv("GODEBUG")+",tracebacklabels=1", ",")); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
+
 // play runs a schedule in a bubble of virtual time.
 func play(t *testing.T, s Schedule) (out *Outcome) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		cryptotest.SetGlobalRandom(t, s.Seed) // the members' incarnations
-		out = Run(s)
+	pprof.Do(t.Context(), pprof.Labels(Replay, replay(s.Seed)), func(ctx context.Context) {
+		synctest.Test(t, func(t *testing.T) {
+			cryptotest.SetGlobalRandom(t, s.Seed) // the members' incarnations
+			out = Run(ctx, s)
+		})
 	})
 	if out.Failure == "" {
 		out.Failure = cmp.Or(inexact(out), miscounted(out))
 	}
 	return out
+}
+
+// replay is the command that replays a seed. A goroutine that panics shows it.
+func replay(seed uint64) string {
+	return fmt.Sprintf("go test ./internal/sim -run 'TestSeed$' -v -seed %d -rot %d -placed %d -exact %d", seed, *rot, *placed, *exact)
 }
 
 func generate(seed uint64) Schedule {
@@ -54,10 +76,11 @@ func TestSeeds(t *testing.T) {
 		n = few
 	}
 	var sum Stats
-	for seed := *from; seed < *from+n; seed++ {
+	for i := range n {
+		seed := *from + i
 		out := play(t, generate(seed))
 		if out.Failure != "" {
-			t.Fatalf("seed %d: %s\nto replay and cut it down: go test ./internal/sim -run 'TestSeed$' -v -seed %d -rot %d -placed %d -exact %d", seed, out.Failure, seed, *rot, *placed, *exact)
+			t.Fatalf("seed %d: %s\nto replay and cut it down: %s", seed, out.Failure, replay(seed))
 		}
 		sum.Add(out.Stats)
 	}
@@ -66,19 +89,46 @@ func TestSeeds(t *testing.T) {
 
 // TestSeed plays one seed and, if it fails, cuts its history down.
 func TestSeed(t *testing.T) {
-	if *oneSeed == 0 {
+	if *oneSeed == "" {
 		t.Skip("takes -seed")
 	}
-	s := generate(*oneSeed)
+	seed, err := strconv.ParseUint(*oneSeed, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := generate(seed)
 	out := play(t, s)
 	if out.Failure == "" {
-		t.Logf("seed %d\n%s", *oneSeed, out.Stats)
+		t.Logf("seed %d\n%s", seed, out.Stats)
 		return
 	}
-	t.Errorf("seed %d: %s", *oneSeed, out.Failure)
+	t.Errorf("seed %d: %s", seed, out.Failure)
 	s = Shrink(s, shrinkWithin, func(s Schedule) bool { return play(t, s).Failure != "" })
 	out = play(t, s)
 	t.Errorf("cut down to %d steps: %s\n%s\nwhat happens:\n%s", len(s.Steps), out.Failure, s, strings.Join(out.Lines, "\n"))
+}
+
+// Every seed can be replayed, the first and the last, too.
+func TestEverySeedIsReplayed(t *testing.T) {
+	for _, seed := range []uint64{0, math.MaxUint64} {
+		fields := strings.Fields(replay(seed))
+		out, err := exec.CommandContext(t.Context(), os.Args[0], testFlags(fields)...).CombinedOutput()
+		if err != nil || !strings.Contains(string(out), fmt.Sprintf("seed %d\n", seed)) {
+			t.Errorf("%v: %v\n%s", fields, err, out)
+		}
+	}
+}
+
+// testFlags returns the flags of a command that runs tests as the binary takes them.
+func testFlags(command []string) []string {
+	flags := []string{}
+	for _, word := range command[3:] { // go test ./internal/sim
+		if word == "-run" || word == "-v" {
+			word = "-test." + word[1:]
+		}
+		flags = append(flags, strings.Trim(word, "'"))
+	}
+	return flags
 }
 
 // shrinkWithin is how many histories are tried to find a short one.

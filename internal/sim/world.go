@@ -1,8 +1,12 @@
 package sim
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"maps"
+	"os"
+	"runtime/pprof"
 	"sync"
 	"time"
 
@@ -99,15 +103,27 @@ type member struct {
 	left            map[int]owners // at least, when it lost all
 }
 
-// Run plays a schedule in a bubble of testing/synctest.
-func Run(s Schedule) *Outcome {
+// Replay is the label of goroutines that tells how a history is replayed.
+const Replay = "replay"
+
+// Run plays a schedule in a bubble of testing/synctest. Goroutines get the
+// labels of ctx, see runtime/pprof, so that one that panics tells what it was a
+// part of. Where the engine panics while it takes in a message, that is what is
+// wrong with the history; from its own goroutines nothing can save the process.
+func Run(ctx context.Context, s Schedule) *Outcome {
 	w := &world{
 		schedule: s, chance: chance(mix(s.Seed)), start: time.Now(), record: newRecord([32]byte{}),
 	}
 	w.sessions = map[sessionShard][]byte{}
 	w.agreed = map[int][]*request{}
 	w.founders = map[string]*member{}
-	w.network = newNetwork(w.chance, s.Network)
+	w.network = newNetwork(ctx, w.chance, s.Network)
+	w.network.panicked = func(what any, stack []byte) {
+		// What it held may be locked for good: then this is all that is seen.
+		command, _ := pprof.Label(ctx, Replay)
+		fmt.Fprintf(os.Stderr, "panic: %v\nto replay it: %s\n", what, cmp.Or(command, "play the schedule again"))
+		w.fail("panic: %v\n%s", what, stack)
+	}
 	for i, m := range s.Members {
 		w.add(i, m)
 	}
