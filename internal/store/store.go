@@ -60,8 +60,10 @@ type Store interface {
 	// Commit applies all of the batch or nothing, and returns once it is as
 	// durable as the store was opened to make it. An empty batch does nothing.
 	// After an error other than ErrTooLarge, ErrBadKey, ErrNoSpace and
-	// ErrClosed it is not known whether the batch was applied. The batch may be
-	// reused afterwards.
+	// ErrClosed it is not known whether the batch was applied: snapshots may show
+	// it at once, or when the store is opened again, beneath what was committed
+	// since, or never. It is applied once a commit of the same batch succeeds.
+	// The batch may be reused afterwards.
 	Commit(*Batch) error
 
 	// Close waits for calls in progress, flushes and releases the store. Every

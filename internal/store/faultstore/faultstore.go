@@ -25,6 +25,9 @@ const (
 	Linger
 	// NoSpace refuses the commit for want of space.
 	NoSpace
+	// Late fails the commit, which is applied when the store is reopened, beneath
+	// what was committed since: of a key that was written again nothing shows.
+	Late
 )
 
 // Store is a store with faults. Close closes the store behind it.
@@ -36,6 +39,7 @@ type Store struct {
 	commits  int
 	hidden   map[string]bool
 	broken   error
+	late     []*store.Batch // oldest first
 }
 
 var _ store.Store = (*Store)(nil)
@@ -101,6 +105,11 @@ func (s *Store) Commit(b *store.Batch) error {
 		return err
 	case fate == Vanish:
 		return ErrFault
+	case fate == Late:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.late = append(s.late, without(b, nil))
+		return ErrFault
 	case fate == NoSpace:
 		return fmt.Errorf("%w: faultstore is full", store.ErrNoSpace)
 	}
@@ -124,16 +133,52 @@ func (s *Store) fate(b *store.Batch) (Fate, error) {
 	return s.onCommit(s.commits, b), nil
 }
 
-// show ends the hiding of keys that were written.
+// show ends the hiding of keys that were written, and leaves them out of what
+// comes late.
 func (s *Store) show(b *store.Batch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.hidden) == 0 {
+	if len(s.hidden) == 0 && len(s.late) == 0 {
 		return
 	}
+	written := map[string]bool{}
 	for _, w := range b.Writes() {
+		written[string(w.Key)] = true
 		delete(s.hidden, string(w.Key))
 	}
+	for i, late := range s.late {
+		s.late[i] = without(late, written)
+	}
+}
+
+// without returns a copy of a batch without some keys.
+func without(b *store.Batch, keys map[string]bool) *store.Batch {
+	left := &store.Batch{}
+	for _, w := range b.Writes() {
+		switch {
+		case keys[string(w.Key)]:
+		case w.Value == nil:
+			left.Delete(bytes.Clone(w.Key))
+		default:
+			left.Put(bytes.Clone(w.Key), bytes.Clone(w.Value))
+		}
+	}
+	return left
+}
+
+// Reopen does what closing a store and opening it again does: what was to come
+// late comes.
+func (s *Store) Reopen() error {
+	s.mu.Lock()
+	late := s.late
+	s.late = nil
+	s.mu.Unlock()
+	for _, b := range late {
+		if err := s.behind.Commit(b); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Close implements store.Store.

@@ -84,6 +84,39 @@ func TestFates(t *testing.T) {
 	}
 }
 
+// What comes late comes when the store is reopened, but for what was written since.
+func TestLate(t *testing.T) {
+	s := faultstore.New(memstore.New())
+	defer s.Close()
+	if err := s.Commit(batch(1)); err != nil {
+		t.Fatal(err)
+	}
+	s.OnCommit(func(int, *store.Batch) faultstore.Fate { return faultstore.Late })
+	var b store.Batch
+	b.Put([]byte("key0"), []byte("late"))
+	b.Delete([]byte("key1"))
+	b.Put([]byte("key2"), []byte("late"))
+	b.Delete([]byte("key3"))
+	if err := s.Commit(&b); !errors.Is(err, faultstore.ErrFault) {
+		t.Errorf("a commit that is to be late: %v", err)
+	}
+	s.OnCommit(nil)
+	b.Reset()
+	b.Put([]byte("key2"), []byte("2"))
+	b.Put([]byte("key3"), []byte("2"))
+	if err := s.Commit(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"[1 1 2 2 1]", "[late 2 2 1]", "[late 2 2 1]"} {
+		if values, err := read(s); err != nil || fmt.Sprint(values) != want {
+			t.Errorf("%v, %v; want %s", values, err, want)
+		}
+		if err := s.Reopen(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // What rots is read as it is now; what is hidden cannot be read, and what is
 // beside it can, until it is written again.
 func TestValues(t *testing.T) {
