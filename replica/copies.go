@@ -80,10 +80,7 @@ func (r *Replica) stands(s *shard) bool {
 
 // declare writes down what copies of shards are from now on.
 func (r *Replica) declare(is role, shards ...*shard) error {
-	var b store.Batch
-	for _, s := range shards {
-		b.Put(roleKey(s.index), seal(roleKey(s.index), []byte{byte(is)}))
-	}
+	b := declaration(is, shards...)
 	if len(shards) == 0 {
 		return nil
 	}
@@ -94,6 +91,14 @@ func (r *Replica) declare(is role, shards ...*shard) error {
 		s.role.Store(int32(is))
 	}
 	return nil
+}
+
+// declaration is what declares it.
+func declaration(is role, shards ...*shard) (b store.Batch) {
+	for _, s := range shards {
+		b.Put(roleKey(s.index), seal(roleKey(s.index), []byte{byte(is)}))
+	}
+	return b
 }
 
 // errAhead says that a copy that was to be removed has taken a write meanwhile.
@@ -107,7 +112,11 @@ func (r *Replica) drop(s *shard, upTo crdt.VersionVector) error {
 		if own := (crdt.Dot{Actor: s.actor, Seq: everything(s.heard)[s.actor]}); own.Seq > 0 && !upTo.Covers(own) {
 			return fmt.Errorf("%w, shard %d", errAhead, s.index)
 		}
+		if err := l.doubtful(); err != nil {
+			return unavailable(err)
+		}
 		if err := r.declare(dropping, s); err != nil {
+			l.recall(s, err) // before it takes another write
 			return err
 		}
 		return l.remove(s)
@@ -116,12 +125,11 @@ func (r *Replica) drop(s *shard, upTo crdt.VersionVector) error {
 
 // remove removes all that is stored of a shard.
 func (l *loop) remove(s *shard) error {
-	r := l.replica
 	if err := l.clearKeys(s, "ehmlvo"); err != nil {
 		return err
 	}
 	l.batch.Delete(roleKey(s.index))
-	if err := r.store.Commit(&l.batch); err != nil {
+	if err := l.commit(&l.batch, s); err != nil {
 		return unavailable(err)
 	}
 	s.health.forget()

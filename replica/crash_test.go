@@ -60,33 +60,6 @@ func TestFailedCommits(t *testing.T) {
 		n-int64(acknowledged), len(eu.State(shardOf("c")).Vector))
 }
 
-// After a failed commit nobody knows whether its events are on disk. So what
-// is written next is written under a new actor, also if they are.
-func TestNewActorAfterFailedCommit(t *testing.T) {
-	m := alone(t, nil)
-	for _, applied := range []bool{false, true} {
-		m.do(incr("c", 1))
-		before := m.shards[shardOf("c")].actor
-		m.disk.onCommit(func(_ *store.Batch, commit func() error) error {
-			if applied {
-				_ = commit()
-			}
-			return errDisk
-		})
-		if _, err := m.try(incr("c", 1)); !errors.Is(err, ErrUnavailable) {
-			t.Errorf("a failed write: %v", err)
-		}
-		m.disk.onCommit(nil)
-		m.do(incr("c", 1))
-		if after := m.shards[shardOf("c")].actor; after == before {
-			t.Errorf("applied %v: it goes on under %v", applied, after)
-		}
-	}
-	if n := m.number(count("c")); n != 5 {
-		t.Errorf("the counter is %d, want 5", n)
-	}
-}
-
 // A shard whose commit failed while events of peers were in it fetches them
 // again.
 func TestFailedCommitOfEvents(t *testing.T) {

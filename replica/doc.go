@@ -12,6 +12,7 @@
 //
 //	Replica      opens, starts and closes; Do serves one request
 //	loop, group  takes what waits; one batch, one fsync
+//	doubt        a commit that failed is repeated before anything else
 //	change       a shard in the making: fields read and written so far
 //	write, read  operations into drafts; answers from snapshots
 //	alone        what is too large for a batch, in steps

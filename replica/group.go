@@ -206,7 +206,7 @@ func (g *group) commit() {
 	if len(l.batch.Writes()) > 0 {
 		r.counters.commits.Add(1)
 		began := time.Now()
-		err = r.store.Commit(&l.batch)
+		err = l.commit(&l.batch, g.wrote()...)
 		r.meter.commits.add(time.Since(began))
 	}
 	for _, c := range g.order {
@@ -245,31 +245,26 @@ func (g *group) commit() {
 	}
 }
 
-// failed returns a shard to what is on disk, and makes sure that no dot is
-// used twice: whether the batch was written is not known, so what was drafted
-// under the present actor may be out there after a restart. Where nothing was
-// written, for want of space or as what it builds on is damaged, the actor goes
-// on.
+// wrote returns the shards that the batch changes.
+func (g *group) wrote() (shards []*shard) {
+	for _, c := range g.order {
+		if c.wrote {
+			shards = append(shards, c.shard)
+		}
+	}
+	return shards
+}
+
+// failed returns a shard to what is on disk.
 func (g *group) failed(c *change) {
 	l, r, s := g.loop, g.loop.replica, c.shard
 	r.counters.commitErrors.Add(1)
 	r.log.Error("a change could not be committed", "shard", s.index, "error", c.err)
-	full := errors.Is(c.err, store.ErrNoSpace)
 	c.err = unavailable(r.noted(s, c.err))
-	snap := r.store.Snapshot()
-	defer snap.Close()
-	if err := r.loadShard(s, snap); err != nil {
-		r.log.Error("a shard could not be read again", "shard", s.index, "error", err)
-	}
-	s.recorded = -1
-	if c.wrote && !full {
-		s.actor = 0
-	}
+	l.reload(s)
 	if len(s.waiting.events) > 0 {
 		l.stalled = append(l.stalled, s)
-		if l.retry == nil {
-			l.retry = time.After(retryPause)
-		}
+		l.retryLater()
 	}
 }
 

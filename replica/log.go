@@ -104,13 +104,13 @@ func (l *loop) trimLog(s *shard, before crdt.VersionVector) error {
 				return nil
 			}
 			defer l.batch.Reset()
-			return l.replica.store.Commit(&l.batch)
+			return l.commit(&l.batch)
 		})
 		if err != nil {
 			return unavailable(err)
 		}
 	}
-	return unavailable(l.replica.store.Commit(&l.batch))
+	return unavailable(l.commit(&l.batch))
 }
 
 // logStretch is how many times its limit the log of a shard keeps for an owner

@@ -29,7 +29,8 @@ const (
 	maxEventBytes   = 512 << 10
 	maxRequestEvent = 2 << 20
 
-	// retryPause is how long a shard rests, the commit of which failed.
+	// retryPause is how long a shard rests, the commit of which failed, if nothing
+	// else is to be written.
 	retryPause = time.Second
 )
 
@@ -60,6 +61,7 @@ type loop struct {
 	held    *task  // taken from the channel, for the next group
 	batch   store.Batch
 	stalled []*shard // the commits of which failed, while events wait
+	doubt   doubt    // of the last commit
 	retry   <-chan time.Time
 }
 
@@ -101,6 +103,7 @@ func (l *loop) drain(s *shard) {
 // then is refused.
 func (l *loop) run() {
 	for tasks := l.take(); tasks != nil; tasks = l.take() {
+		l.makeSure()
 		l.newGroup().run(tasks)
 	}
 	l.refuse()
@@ -127,6 +130,7 @@ func (l *loop) take() []task {
 			tasks = append(tasks, t)
 		case <-l.retry:
 			l.retry = nil
+			l.makeSure()
 			for _, s := range l.stalled {
 				l.drain(s)
 			}

@@ -99,7 +99,7 @@ func (l *loop) wipe(s *shard) error {
 	}
 	empty := crdt.NewHeard(nil)
 	l.batch.Put(vectorKey(s.index), s.encode(0, empty, merkle.Digest{}))
-	if err := r.store.Commit(&l.batch); err != nil {
+	if err := l.commit(&l.batch, s); err != nil {
 		return unavailable(err)
 	}
 	s.health.forget()
@@ -134,7 +134,7 @@ func (l *loop) clearKeys(s *shard, kinds string) error {
 			if !more {
 				break
 			}
-			if err := l.replica.store.Commit(&l.batch); err != nil {
+			if err := l.commit(&l.batch, s); err != nil {
 				return unavailable(err)
 			}
 			l.batch.Reset()

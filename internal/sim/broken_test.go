@@ -139,6 +139,17 @@ var breaks = []breakage{
 	{"reuse-volatile", "a copy that may have lost commits goes on under a new actor", 20, []patch{
 		{"replica/identity.go", `if found.Volatile || mine.Volatile || moved {`, `if (found.Volatile || mine.Volatile || moved) && !broken("reuse-volatile") {`},
 	}, nil},
+	{"reuse-failed", "a commit that failed is repeated before its actor goes on", 60, []patch{
+		{"replica/doubt.go", `return err != nil && !slices`, `return err != nil && !broken("reuse-failed") && !broken("build-on-failed") && !slices`},
+	}, nil},
+	{"build-on-failed", "it is repeated before a new actor begins, too", 60, []patch{
+		{"replica/group.go", `	l.reload(s)
+`, `	l.reload(s)
+	if broken("build-on-failed") && c.wrote {
+		s.actor = 0
+	}
+`},
+	}, nil},
 	{"reuse-reverted", "a copy of which peers know more than itself becomes somebody new", 100, []patch{
 		{"replica/group.go", `if c.actor == 0 || d.Actor != c.actor {`, `if c.actor == 0 || d.Actor != c.actor || broken("reuse-reverted") {`},
 	}, nil},

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -21,6 +22,10 @@ var (
 const keptStates = 12
 
 // disk is a store in memory that is slow, full, broken, or gone.
+//
+// A commit that fails is not there, or it is there at once, or it comes late: it
+// shows when the member is started again, where nothing has been written over it
+// since. Once a commit has failed, the disk may fail all others until then.
 type disk struct {
 	store.Store
 	chance chance
@@ -37,11 +42,17 @@ type disk struct {
 	off     chan struct{}    // closed by a crash
 	states  []store.Snapshot // the last ones, oldest first
 	pending []*pending
-	tally   diskTally
+	stuck   bool     // commits fail until the member is started again
+	late    []*batch // those to come, without what was written since; oldest first
+	// tries counts the commits of a batch that have failed, and notes holds what
+	// begun returned at the first of them, by the key of the batch.
+	tries map[uint64]uint64
+	notes map[uint64]any
+	tally diskTally
 }
 
 // diskTally counts what became of commits.
-type diskTally struct{ applied, refused, failed, unknown int }
+type diskTally struct{ applied, refused, failed, unknown, late, shown, stuck int }
 
 // pending is a commit under way.
 type pending struct {
@@ -50,9 +61,15 @@ type pending struct {
 	note  any
 }
 
+// batch is what is left of one that comes late.
+type batch struct {
+	writes []store.Write
+	note   any
+}
+
 // newDisk returns a disk with what a snapshot holds, empty if it is nil.
 func newDisk(c chance, content store.Snapshot) (*disk, error) {
-	d := &disk{Store: memstore.New(), chance: c, pace: time.Millisecond, off: make(chan struct{})}
+	d := &disk{Store: memstore.New(), chance: c, pace: time.Millisecond, off: make(chan struct{}), tries: map[uint64]uint64{}, notes: map[uint64]any{}}
 	if content != nil {
 		var b store.Batch
 		err := content.Scan(nil, nil, func(key, value []byte) error {
@@ -81,7 +98,10 @@ func (d *disk) Commit(b *store.Batch) error {
 		d.mu.Unlock()
 		return errPower
 	}
-	p.note = d.begun(b.Writes())
+	tries := d.tries[p.key]
+	if p.note = d.notes[p.key]; tries == 0 {
+		p.note = d.begun(b.Writes())
+	}
 	d.pending = append(d.pending, p)
 	rest := d.pace + time.Duration(d.chance.draw(p.key)%uint64(d.pace))
 	d.mu.Unlock()
@@ -100,14 +120,63 @@ func (d *disk) Commit(b *store.Batch) error {
 	case d.full:
 		d.tally.refused++
 		return fmt.Errorf("%w: sim", store.ErrNoSpace)
-	case !d.chance.happens(d.failing, p.key, 1):
+	case !d.stuck && !d.chance.happens(d.failing, p.key+tries, 1):
 		return d.apply(p)
-	case d.chance.happens(500, p.key, 2):
-		d.tally.unknown++
-		return errors.Join(d.apply(p), errBroken)
 	}
-	d.tally.failed++
+	d.fail(p)
 	return errBroken
+}
+
+// fail decides what comes of a commit that fails. d.mu is held.
+func (d *disk) fail(p *pending) {
+	tries := d.tries[p.key]
+	d.tries[p.key], d.notes[p.key] = tries+1, p.note
+	switch {
+	case d.stuck:
+		d.tally.stuck++
+		return
+	case d.chance.happens(500, p.key+tries, 2):
+		d.tally.unknown++
+		_ = d.apply(p)
+		return
+	case d.chance.happens(500, p.key+tries, 4):
+		d.tally.late++
+		late := &batch{note: p.note}
+		for _, w := range p.batch.Writes() {
+			late.writes = append(late.writes, store.Write{Key: slices.Clone(w.Key), Value: slices.Clone(w.Value)})
+		}
+		d.late = append(d.late, late)
+	default:
+		d.tally.failed++
+	}
+	d.stuck = d.chance.happens(250, p.key+tries, 5)
+}
+
+// restart has what comes late come, and mends what needs it. The member is down.
+func (d *disk) restart() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	late := d.late
+	d.late, d.stuck = nil, false
+	for _, l := range late {
+		var b store.Batch
+		for _, w := range l.writes {
+			if w.Value == nil {
+				b.Delete(w.Key)
+			} else {
+				b.Put(w.Key, w.Value)
+			}
+		}
+		d.tally.shown++
+		_ = d.apply(&pending{batch: &b, note: l.note})
+	}
+}
+
+// doubtful says that a restart changes something.
+func (d *disk) doubtful() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.stuck || len(d.late) > 0
 }
 
 // key names a batch, whatever the order of its writes.
@@ -124,6 +193,12 @@ func (d *disk) apply(p *pending) error {
 		return err
 	}
 	d.tally.applied++
+	d.late = slices.DeleteFunc(d.late, func(l *batch) bool {
+		l.writes = slices.DeleteFunc(l.writes, func(w store.Write) bool {
+			return slices.ContainsFunc(p.batch.Writes(), func(o store.Write) bool { return bytes.Equal(o.Key, w.Key) })
+		})
+		return len(l.writes) == 0
+	})
 	if d.states = append(d.states, d.Store.Snapshot()); len(d.states) > keptStates {
 		d.states = d.states[1:]
 	}
@@ -168,5 +243,11 @@ func (d *disk) set(change func(*disk)) {
 func (d *disk) unwell() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.full || d.failing > 0
+	return d.full || d.stuck || d.failing > 0
+}
+
+func (d *disk) isStuck() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.stuck
 }

@@ -5,7 +5,9 @@
 // made for this. One seed decides everything: what clients ask, what gets lost,
 // delayed, repeated or reordered, which disks fail and which members crash. The
 // same seed gives the same history, and a history that fails is cut down to a
-// few steps that still fail.
+// few steps that still fail. A panic tells how it is replayed, too. In a goroutine of
+// the engine it ends the process: the command stands in its trace, beside the
+// goroutine.
 //
 // Everything must run in a bubble of testing/synctest: time passes only when
 // nobody has anything left to do, so what happens is one chain of causes after

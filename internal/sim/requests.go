@@ -128,6 +128,9 @@ func (m *member) answered(r *request, a *pb.Answer) {
 	if r.hinted && w.schedule.Placed && a.GetError() == nil {
 		w.outcome.Stats.Hints++
 	}
+	if w.rots == 0 && strings.Contains(a.GetError().GetText(), store.ErrCorrupt.Error()) {
+		w.failLocked("%s answers that it is damaged, and nothing has rotted: %s", m.Name, a.GetError().GetText())
+	}
 	if m.rotten[r.shard] && strings.Contains(a.GetError().GetText(), store.ErrCorrupt.Error()) {
 		r.event = nil // refused alone, whatever was committed with it
 	}
@@ -254,7 +257,7 @@ func (m *member) log(shard int, value []byte, state *copyState, in groups) {
 	w := m.world
 	decoded, raw, err := decodeLogged(value)
 	if err != nil || state == nil {
-		w.failLocked("%s logs an event for shard %d of state %v: %v", m.Name, shard, state, err)
+		w.failLocked("%s has an event of shard %d on disk, and nothing that says it has heard it: %.200q, %v", m.Name, shard, value, err)
 		return
 	}
 	e, err := w.record.add(shard, decoded, raw, m.Name, state, w.now())

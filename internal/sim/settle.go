@@ -25,6 +25,9 @@ func (w *world) settle() {
 	for _, m := range w.members {
 		m.change(func(d *disk) { d.full, d.failing, d.pace = false, 0, m.Pace })
 		time.Sleep(w.odd(time.Now()))
+		if m.disk.doubtful() {
+			m.stop()
+		}
 		m.open()
 	}
 	healed := w.now()

@@ -55,6 +55,9 @@ func (t *diskTally) add(o diskTally) {
 	t.refused += o.refused
 	t.failed += o.failed
 	t.unknown += o.unknown
+	t.late += o.late
+	t.shown += o.shown
+	t.stuck += o.stuck
 }
 
 // Add takes in what happened in another history.
@@ -122,7 +125,8 @@ func (s Stats) String() string {
 	}
 	fmt.Fprintf(&b, " events that may have been lost with their last copy %d, members that went back unnoticed %d, histories with a region founded twice %d\n", s.MaybeLost, s.PutBack, s.Split)
 	fmt.Fprintf(&b, "messages: %d, lost %d, twice %d, late %d\n", s.Messages.sent, s.Messages.lost, s.Messages.twice, s.Messages.late)
-	fmt.Fprintf(&b, "commits: %d, no space %d, failed %d, failed but applied %d\n", s.Commits.applied, s.Commits.refused, s.Commits.failed, s.Commits.unknown)
+	fmt.Fprintf(&b, "commits: %d, no space %d, failed %d, failed but applied %d, to come late %d, that came late %d, to a disk that was stuck %d\n",
+		s.Commits.applied, s.Commits.refused, s.Commits.failed, s.Commits.unknown, s.Commits.late, s.Commits.shown, s.Commits.stuck)
 	fmt.Fprintf(&b, "fetched events %d, walks %d, fields pulled %d, actors lost %d\n",
 		s.Repairs["events_fetched"], s.Repairs["walks"], s.Repairs["fields_pulled"], s.Repairs["actors_lost"])
 	if sorted := slices.Sorted(slices.Values(s.Settled)); len(sorted) > 0 {

@@ -90,6 +90,9 @@ func (w *world) do(s Step) {
 		m.change(func(d *disk) { d.failing = 400 })
 	case Mend:
 		m.change(func(d *disk) { d.failing = 0 })
+		if m.disk.isStuck() {
+			m.asleep(func() {})
+		}
 	case Slow:
 		m.change(func(d *disk) { d.pace = 150 * time.Millisecond })
 	case Hurry:

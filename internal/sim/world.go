@@ -290,6 +290,7 @@ func (m *member) stop() {
 	m.checkCounters()
 	m.end.kill()
 	m.replica = nil
+	m.disk.restart()
 }
 
 // checkCounters looks for what must never be counted.
@@ -323,6 +324,9 @@ func (m *member) crash(lose int) {
 	m.world.mu.Lock()
 	m.waiting = nil
 	m.world.mu.Unlock()
+	if lose == 0 { // or it loses what comes late as well
+		m.disk.restart()
+	}
 	m.replace(m.disk.earlier(lose))
 }
 
