@@ -33,6 +33,7 @@ type disk struct {
 	// is applied, with what begun returned.
 	begun func([]store.Write) any
 	wrote func([]store.Write, any)
+	came  func([]store.Write) // is called before a batch comes late, with all of it
 
 	mu      sync.Mutex
 	pace    time.Duration // that a commit takes at least; twice that at most
@@ -63,8 +64,8 @@ type pending struct {
 
 // batch is what is left of one that comes late.
 type batch struct {
-	writes []store.Write
-	note   any
+	whole, writes []store.Write // as it was, and what is left
+	note          any
 }
 
 // newDisk returns a disk with what a snapshot holds, empty if it is nil.
@@ -145,11 +146,12 @@ func (d *disk) fail(p *pending) {
 		for _, w := range p.batch.Writes() {
 			late.writes = append(late.writes, store.Write{Key: slices.Clone(w.Key), Value: slices.Clone(w.Value)})
 		}
+		late.whole = slices.Clone(late.writes)
 		d.late = append(d.late, late)
 	default:
 		d.tally.failed++
 	}
-	d.stuck = d.chance.happens(250, p.key+tries, 5)
+	d.stuck = d.chance.happens(400, p.key+tries, 5)
 }
 
 // restart has what comes late come, and mends what needs it. The member is down.
@@ -168,6 +170,7 @@ func (d *disk) restart() {
 			}
 		}
 		d.tally.shown++
+		d.came(l.whole)
 		_ = d.apply(&pending{batch: &b, note: l.note})
 	}
 }

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"slices"
@@ -252,12 +253,37 @@ func (m *member) wrote(writes []store.Write, in groups) {
 	}
 }
 
+// came checks that no event of a batch that comes late has the dot of another one.
+func (m *member) came(writes []store.Write) {
+	w := m.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, write := range writes {
+		kind, shard, _ := splitKey(write.Key)
+		if kind != 'l' || write.Value == nil || shard >= w.schedule.Shards {
+			continue
+		}
+		e, raw, err := decodeLogged(write.Value)
+		if err != nil {
+			w.failLocked("%s logs what is no event, for shard %d: %v", m.Name, shard, err)
+			return
+		}
+		if known := w.record.events[e.Dot]; known != nil && !bytes.Equal(known.raw, raw) {
+			w.failLocked("%s has failed to commit %s, and then commits %s: a dot names two events", m.Name, eventText(e), eventText(known.Event))
+		}
+	}
+}
+
 // log takes in an event of a commit. world.mu is held.
 func (m *member) log(shard int, value []byte, state *copyState, in groups) {
 	w := m.world
 	decoded, raw, err := decodeLogged(value)
-	if err != nil || state == nil {
-		w.failLocked("%s has an event of shard %d on disk, and nothing that says it has heard it: %.200q, %v", m.Name, shard, value, err)
+	switch {
+	case err != nil:
+		w.failLocked("%s logs what is no event, for shard %d: %v", m.Name, shard, err)
+		return
+	case state == nil:
+		w.failLocked("%s has an event on disk, and nothing that says it has heard it: %s", m.Name, eventText(decoded))
 		return
 	}
 	e, err := w.record.add(shard, decoded, raw, m.Name, state, w.now())

@@ -204,6 +204,7 @@ func (m *member) put(content store.Snapshot) {
 	}
 	d.begun = func(writes []store.Write) any { return m.begun(writes) }
 	d.wrote = func(writes []store.Write, note any) { m.wrote(writes, note.(groups)) }
+	d.came = m.came
 	d.set(m.mood)
 	m.disk = d
 }
@@ -213,6 +214,7 @@ func (m *member) open() {
 	if m.replica != nil || m.dead {
 		return
 	}
+	m.disk.restart() // also after a start that failed
 	if m.reverted {
 		m.goBack()
 	}
@@ -290,7 +292,6 @@ func (m *member) stop() {
 	m.checkCounters()
 	m.end.kill()
 	m.replica = nil
-	m.disk.restart()
 }
 
 // checkCounters looks for what must never be counted.
