@@ -21,12 +21,8 @@ import (
 // not done now.
 var ErrNotRemembered = errors.New("operation not remembered")
 
-const (
-	// maxRetryPause bounds the pause before an operation is sent again.
-	maxRetryPause = 500 * time.Millisecond
-	// maxDoublings bounds how often the time doubles for which one attempt waits.
-	maxDoublings = 5
-)
+// maxRetryPause bounds the pause before an operation is sent again.
+const maxRetryPause = 500 * time.Millisecond
 
 // OperationID names an operation for good, so that it can be sent again and counts
 // once. It says when it was made.
@@ -73,8 +69,8 @@ func lost(why string) error {
 
 // insist sends an operation with an id again until there is an answer, as long as
 // ctx lasts: to the nearest region twice, then to the others in turn, unless it waits
-// for owners there. What may have been done by an attempt without an answer is not said to be undone by a later
-// refusal.
+// for owners there. What may have been done by an attempt without an answer is not
+// said to be undone by a later refusal.
 func (r *remote) insist(ctx context.Context, where subjects, request *pb.Request, answer *pb.Answer, early instead) error {
 	unsure := false
 	for try, pause := 0, retryPause; ; try, pause = try+1, min(2*pause, maxRetryPause) {
@@ -86,7 +82,7 @@ func (r *remote) insist(ctx context.Context, where subjects, request *pb.Request
 		if r.waits(request) {
 			turn = 0 // a level is one of the region
 		}
-		err := r.attempt(ctx, try, turned(where, turn), request, answer, early)
+		err := r.attempt(ctx, turned(where, turn), request, answer, early)
 		refused := answer.GetError()
 		switch {
 		case err == nil && refused == nil:
@@ -105,7 +101,7 @@ func (r *remote) insist(ctx context.Context, where subjects, request *pb.Request
 		case err != nil && !isUnserved(err):
 			return lost(callOf(ctx, "", false).meaning(err).Error())
 		case err == nil && refused.GetCode() == pb.Error_NOT_ENOUGH:
-			refused.Text += "; an attempt before got no answer, and may have been done"
+			refused.Text += doubt
 			return nil
 		case err == nil && !isPassing(refused) && refused.GetCode() != pb.Error_BUSY && refused.GetCode() != pb.Error_NO_SPACE:
 			return lost("a member refused: " + refused.GetText())
@@ -118,24 +114,64 @@ func (r *remote) insist(ctx context.Context, where subjects, request *pb.Request
 	}
 }
 
-// attempt sends a request once, and waits for a part of the time that is left. One that
-// waits for other owners takes its time: the more the more often it was sent, and all
-// that is left where little would be left for the next.
-func (r *remote) attempt(ctx context.Context, try int, where subjects, request *pb.Request, answer *pb.Answer, early instead) error {
-	limit := lookTimeout
+// doubt is said of what too few owners confirmed, after an attempt without an answer.
+const doubt = "; an attempt before got no answer, and may have been done"
+
+// attempt sends a request once. One that waits for other owners takes its time.
+func (r *remote) attempt(ctx context.Context, where subjects, request *pb.Request, answer *pb.Answer, early instead) error {
 	if r.waits(request) {
-		limit <<= min(try, maxDoublings)
-		if try > 0 {
-			request = proto.CloneOf(request)
-			request.PatienceMs = patience(ctx)
-		}
-		if deadline, _ := ctx.Deadline(); time.Until(deadline) < limit+limit/2 {
-			return r.request(ctx, where, request, answer, early)
-		}
+		return r.hedge(ctx, where, request, answer, early)
 	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	return r.request(ctx, where, request, answer, early)
+}
+
+// hedge sends a request that waits for other owners, and that can be repeated, up to
+// three times while there is no answer, the pauses doubling: who serves it may be
+// gone. The first answer that is not a passing refusal counts, whichever it is to.
+func (r *remote) hedge(ctx context.Context, where subjects, request *pb.Request, answer *pb.Answer, early instead) error {
+	const times = 3
+	type reply struct {
+		answer *pb.Answer
+		err    error
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	replies := make(chan reply, times)
+	again := time.NewTimer(0)
+	defer again.Stop()
+	for sent, open := 0, 0; ; {
+		select {
+		case <-again.C:
+			each, fallback := request, early
+			if sent > 0 {
+				each, fallback = proto.CloneOf(request), nil
+				each.PatienceMs = patience(ctx)
+			}
+			if sent+1 < times {
+				again.Reset(lookTimeout << sent)
+			}
+			sent, open = sent+1, open+1
+			go func() {
+				got := reply{answer: &pb.Answer{}}
+				got.err = r.request(ctx, where, each, got.answer, fallback)
+				replies <- got
+			}()
+		case got := <-replies:
+			open--
+			refused := got.answer.GetError()
+			passes := got.err != nil || isPassing(refused) || refused.GetCode() == pb.Error_BUSY
+			if passes && open > 0 {
+				continue
+			}
+			if open > 0 && refused.GetCode() == pb.Error_NOT_ENOUGH && !onlyReads(request) {
+				refused.Text += doubt
+			}
+			proto.Merge(answer, got.answer)
+			return got.err
+		}
+	}
 }
 
 // turned begins with the n-th of the subjects.

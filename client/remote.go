@@ -78,7 +78,7 @@ func (r *remote) Do(ctx context.Context, shard int, request *pb.Request) (*pb.An
 	case onlyReads(request) && !r.waits(request):
 		err = r.look(ctx, where, request, &answer)
 	case onlyReads(request):
-		err = r.lookAtMany(ctx, where, request, &answer)
+		err = r.hedge(ctx, where, request, &answer, nil)
 	default:
 		err = r.request(ctx, where, request, &answer, early)
 	}
@@ -242,17 +242,6 @@ func (r *remote) look(ctx context.Context, where subjects, question, answer prot
 		attempt, cancel := context.WithTimeout(ctx, lookTimeout)
 		err := r.request(attempt, where, question, answer, nil)
 		cancel()
-		if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
-			return err
-		}
-	}
-}
-
-// lookAtMany puts a question that changes nothing, and that waits for other owners: who
-// serves it may be gone, too.
-func (r *remote) lookAtMany(ctx context.Context, where subjects, request *pb.Request, answer *pb.Answer) error {
-	for try := 0; ; try++ {
-		err := r.attempt(ctx, try, where, request, answer, nil)
 		if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
 			return err
 		}

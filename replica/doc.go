@@ -22,6 +22,8 @@
 //	source, log  what peers are served: ranges, events
 //	gossip       what members say of themselves
 //	members      the table of members, in the system shard
+//	arrange      copies that come and go as the table says
+//	survey       what who takes a shard over has to hear first
 //	heartbeat    who is there, and whom others miss
 //	consistency  how many owners a read or write takes
 //	readrepair   owners that a read found behind are told

@@ -1,0 +1,158 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// catchUp has a copy hear all that a majority of the current owners have heard,
+// of the own region and of all, see sources.
+func (r *Replica) catchUp(l *layout, s *shard) error {
+	ctx, cancel := context.WithTimeout(r.tasks, r.options.QuestionTimeout)
+	defer cancel()
+	answers, err := r.asOfNow(ctx, l, s)
+	if err != nil {
+		return err
+	}
+	for _, h := range answers {
+		if includes(s.spoken.Load(), h.ranges) {
+			continue
+		}
+		if err := r.walkAt(r.tasks, h.owner, s.index, r.joinPace(s)); err != nil {
+			return err
+		}
+		if !includes(s.spoken.Load(), h.ranges) {
+			return fmt.Errorf("%w: a walk over shard %d of %s brought too little", ErrBehind, s.index, h.owner)
+		}
+	}
+	return nil
+}
+
+// asOfNow returns what the owners of a shard have heard of it, once they are the owners
+// by the table as these have heard of it, too: another region may have changed its own.
+func (r *Replica) asOfNow(ctx context.Context, l *layout, s *shard) ([]heard, error) {
+	for {
+		if err := l.whole(); err != nil {
+			return nil, err
+		}
+		near, all := l.sources(r.options.Region, s.index)
+		answers, err := r.surveyed(ctx, s, near, all)
+		if err != nil {
+			return nil, err
+		}
+		tables := answers
+		if len(answers) == 0 {
+			if tables, err = r.tables(ctx, l); err != nil {
+				return nil, err
+			}
+		}
+		newer := newerTable{}
+		for _, h := range tables {
+			newer.see(h)
+		}
+		if err := r.awaitTable(ctx, newer, r.options.QuestionTimeout); err != nil {
+			return nil, err
+		}
+		if l, err = r.view(); err != nil {
+			return nil, err
+		}
+		nearNow, allNow := l.sources(r.options.Region, s.index)
+		if slices.Equal(near, nearNow) && slices.EqualFunc(all, allNow, slices.Equal) {
+			return answers, nil
+		}
+	}
+}
+
+// tables returns what other members have heard of the table of members: all that answer
+// soon, one at least. Who has lost its disk begins with what the table once was, and may
+// be the only owner by that.
+func (r *Replica) tables(ctx context.Context, l *layout) (answers []heard, err error) {
+	others := slices.DeleteFunc(slices.Sorted(maps.Keys(l.members)), func(name string) bool { return name == r.options.Member })
+	if !r.options.Joins || len(others) == 0 {
+		return nil, nil
+	}
+	replies := r.askAll(ctx, others, r.shards[r.System()])
+	soon := time.NewTimer(surveyPatience)
+	defer soon.Stop()
+	for left, late := len(others), false; left > 0 && !(late && len(answers) > 0); {
+		select {
+		case a := <-replies:
+			if left--; a.err != nil {
+				err = a.err
+			} else {
+				answers = append(answers, a.heard)
+			}
+		case <-soon.C:
+			late = true
+		case <-ctx.Done():
+			err, left = ctx.Err(), 0
+		}
+	}
+	if len(answers) == 0 {
+		return nil, fmt.Errorf("%w: none of %d other members says who the owners are: %w", ErrNotEnough, len(others), err)
+	}
+	return answers, nil
+}
+
+// surveyed returns what the other owners of a shard have heard of it: all that
+// answer soon, the near ones first, a majority of each list at least. Owners
+// that take over the shard themselves count only if nobody else is left.
+func (r *Replica) surveyed(ctx context.Context, s *shard, near []string, all [][]string) ([]heard, error) {
+	others := slices.Concat(all...)
+	slices.Sort(others)
+	others = slices.DeleteFunc(slices.Compact(others), func(name string) bool { return name == r.options.Member })
+	if len(others) == 0 {
+		return nil, nil
+	}
+	replies := r.askAll(ctx, others, s)
+	has := r.stands(s)
+	var counted []*quorum
+	for _, owners := range append(all, near) {
+		counted = append(counted, without(owners, r.options.Member, has))
+	}
+	var answers []heard
+	failed := errors.New("no answer yet")
+	soon := time.NewTimer(surveyPatience)
+	defer soon.Stop()
+	enough := func() bool { return !slices.ContainsFunc(counted, (*quorum).lacks) }
+	for left, late := len(others), false; left > 0 && !(late && enough()); {
+		select {
+		case a := <-replies:
+			if left--; a.err != nil {
+				failed = a.err
+				continue
+			}
+			answers = append(answers, a.heard)
+			for _, q := range counted {
+				if a.complete {
+					q.hear(a.owner)
+				}
+			}
+		case <-soon.C:
+			late = true
+		case <-ctx.Done():
+			failed, left = ctx.Err(), 0
+		}
+	}
+	if len(answers) < len(others) && !enough() {
+		return nil, fmt.Errorf("%w: %d of %d owners of shard %d: %w", ErrNotEnough, len(answers), len(others), s.index, failed)
+	}
+	isNear := func(h heard) int { return map[bool]int{true: 0, false: 1}[slices.Contains(near, h.owner)] }
+	slices.SortStableFunc(answers, func(a, b heard) int { return isNear(a) - isNear(b) })
+	return answers, nil
+}
+
+// without returns how many others make a majority of some owners for one of them: one
+// fewer if it has what an owner has. If it has not, all others may have to do.
+func without(owners []string, name string, has bool) *quorum {
+	others := slices.DeleteFunc(slices.Clone(owners), func(o string) bool { return o == name })
+	needed := majority(owners)
+	if has && len(others) < len(owners) {
+		needed--
+	}
+	return &quorum{owners: others, needed: min(needed, len(others))}
+}
