@@ -120,7 +120,7 @@ const doubt = "; an attempt before got no answer, and may have been done"
 // attempt sends a request once. One that waits for other owners takes its time.
 func (r *remote) attempt(ctx context.Context, where subjects, request *pb.Request, answer *pb.Answer, early instead) error {
 	if r.waits(request) {
-		return r.hedge(ctx, where, request, answer, early)
+		return r.hedge(ctx, where, request, answer)
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
@@ -130,7 +130,7 @@ func (r *remote) attempt(ctx context.Context, where subjects, request *pb.Reques
 // hedge sends a request that waits for other owners, and that can be repeated, up to
 // three times while there is no answer, the pauses doubling: who serves it may be
 // gone. The first answer that is not a passing refusal counts, whichever it is to.
-func (r *remote) hedge(ctx context.Context, where subjects, request *pb.Request, answer *pb.Answer, early instead) error {
+func (r *remote) hedge(ctx context.Context, where subjects, request *pb.Request, answer *pb.Answer) error {
 	const times = 3
 	type reply struct {
 		answer *pb.Answer
@@ -144,9 +144,9 @@ func (r *remote) hedge(ctx context.Context, where subjects, request *pb.Request,
 	for sent, open := 0, 0; ; {
 		select {
 		case <-again.C:
-			each, fallback := request, early
+			each := request
 			if sent > 0 {
-				each, fallback = proto.CloneOf(request), nil
+				each = proto.CloneOf(request)
 				each.PatienceMs = patience(ctx)
 			}
 			if sent+1 < times {
@@ -155,7 +155,7 @@ func (r *remote) hedge(ctx context.Context, where subjects, request *pb.Request,
 			sent, open = sent+1, open+1
 			go func() {
 				got := reply{answer: &pb.Answer{}}
-				got.err = r.request(ctx, where, each, got.answer, fallback)
+				got.err = r.request(ctx, where, each, got.answer, nil)
 				replies <- got
 			}()
 		case got := <-replies:
@@ -181,8 +181,8 @@ func turned(where subjects, n int) subjects {
 		if len(all) == 0 {
 			return all, err
 		}
-		n %= len(all)
-		return append(all[n:len(all):len(all)], all[:n]...), err
+		first := n % len(all) // n is shared by attempts at the same time
+		return append(all[first:len(all):len(all)], all[:first]...), err
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,12 +21,14 @@ import (
 type script struct {
 	transport.Transport
 	answers []func(ctx context.Context) ([]byte, error)
+	asking  sync.Mutex
 	asked   int
 	last    []byte   // question
 	sent    []string // to where, and whether it is for members that see no owner
 }
 
 func (s *script) Request(ctx context.Context, subject string, question []byte) ([]byte, error) {
+	s.asking.Lock()
 	s.last = question
 	var r pb.Request
 	if proto.Unmarshal(question, &r) == nil && r.GetIfAbsent() {
@@ -34,6 +37,7 @@ func (s *script) Request(ctx context.Context, subject string, question []byte) (
 	s.sent = append(s.sent, subject)
 	answer := s.answers[min(s.asked, len(s.answers)-1)]
 	s.asked++
+	s.asking.Unlock()
 	return answer(ctx)
 }
 
