@@ -62,11 +62,8 @@ func (r *Replica) electorates(shard int) ([]map[string][]string, error) {
 // quorums returns what a level demands for a shard.
 func (r *Replica) quorums(level pb.Consistency, shard int) ([]*quorum, error) {
 	sets, err := r.electorates(shard)
-	if err == nil && level != pb.Consistency_LOCAL_QUORUM && r.placed() {
-		var l *layout
-		if l, err = r.view(); err == nil {
-			err = l.whole()
-		}
+	if err == nil && level != pb.Consistency_LOCAL_QUORUM {
+		err = r.whole()
 	}
 	if err != nil {
 		return nil, err

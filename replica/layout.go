@@ -323,6 +323,18 @@ func (l *layout) whole() error {
 	return fmt.Errorf("%w: this member was told of the other regions %s, and has not heard of them yet", ErrNotEnough, strings.Join(l.untold, ", "))
 }
 
+// whole returns the same of the table as this member has it now.
+func (r *Replica) whole() error {
+	if !r.placed() {
+		return nil
+	}
+	l, err := r.view()
+	if err != nil {
+		return err
+	}
+	return l.whole()
+}
+
 // present leaves out those who were removed from the table: what only they had
 // is gone.
 func (l *layout) present(owners []string) []string {

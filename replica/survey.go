@@ -75,23 +75,7 @@ func (r *Replica) tables(ctx context.Context, l *layout) (answers []heard, err e
 	if !r.options.Joins || len(others) == 0 {
 		return nil, nil
 	}
-	replies := r.askAll(ctx, others, r.shards[r.System()])
-	soon := time.NewTimer(surveyPatience)
-	defer soon.Stop()
-	for left, late := len(others), false; left > 0 && !(late && len(answers) > 0); {
-		select {
-		case a := <-replies:
-			if left--; a.err != nil {
-				err = a.err
-			} else {
-				answers = append(answers, a.heard)
-			}
-		case <-soon.C:
-			late = true
-		case <-ctx.Done():
-			err, left = ctx.Err(), 0
-		}
-	}
+	answers, err = r.hearSoon(ctx, others, r.shards[r.System()], func(answers []heard) bool { return len(answers) > 0 })
 	if len(answers) == 0 {
 		return nil, fmt.Errorf("%w: none of %d other members says who the owners are: %w", ErrNotEnough, len(others), err)
 	}
@@ -108,42 +92,52 @@ func (r *Replica) surveyed(ctx context.Context, s *shard, near []string, all [][
 	if len(others) == 0 {
 		return nil, nil
 	}
-	replies := r.askAll(ctx, others, s)
 	has := r.stands(s)
 	var counted []*quorum
 	for _, owners := range append(all, near) {
 		counted = append(counted, without(owners, r.options.Member, has))
 	}
-	var answers []heard
-	failed := errors.New("no answer yet")
-	soon := time.NewTimer(surveyPatience)
-	defer soon.Stop()
-	enough := func() bool { return !slices.ContainsFunc(counted, (*quorum).lacks) }
-	for left, late := len(others), false; left > 0 && !(late && enough()); {
-		select {
-		case a := <-replies:
-			if left--; a.err != nil {
-				failed = a.err
-				continue
-			}
-			answers = append(answers, a.heard)
-			for _, q := range counted {
-				if a.complete {
-					q.hear(a.owner)
+	enough := func(answers []heard) bool {
+		for _, q := range counted {
+			for _, h := range answers {
+				if h.complete {
+					q.hear(h.owner)
 				}
 			}
-		case <-soon.C:
-			late = true
-		case <-ctx.Done():
-			failed, left = ctx.Err(), 0
 		}
+		return !slices.ContainsFunc(counted, (*quorum).lacks)
 	}
-	if len(answers) < len(others) && !enough() {
+	answers, failed := r.hearSoon(ctx, others, s, enough)
+	if len(answers) < len(others) && !enough(answers) {
 		return nil, fmt.Errorf("%w: %d of %d owners of shard %d: %w", ErrNotEnough, len(answers), len(others), s.index, failed)
 	}
 	isNear := func(h heard) int { return map[bool]int{true: 0, false: 1}[slices.Contains(near, h.owner)] }
 	slices.SortStableFunc(answers, func(a, b heard) int { return isNear(a) - isNear(b) })
 	return answers, nil
+}
+
+// hearSoon returns what members have heard of a shard: all that answer soon, and then
+// as many as are enough. The error is why the last one that did not answer did not.
+func (r *Replica) hearSoon(ctx context.Context, members []string, s *shard, enough func(answers []heard) bool) (answers []heard, failed error) {
+	replies := r.askAll(ctx, members, s)
+	failed = errors.New("no answer yet")
+	soon := time.NewTimer(surveyPatience)
+	defer soon.Stop()
+	for left, late := len(members), false; left > 0 && !(late && enough(answers)); {
+		select {
+		case a := <-replies:
+			if left--; a.err != nil {
+				failed = a.err
+			} else {
+				answers = append(answers, a.heard)
+			}
+		case <-soon.C:
+			late = true
+		case <-ctx.Done():
+			return answers, ctx.Err()
+		}
+	}
+	return answers, failed
 }
 
 // without returns how many others make a majority of some owners for one of them: one

@@ -94,23 +94,26 @@ func (c Config) discover(ctx context.Context) (Config, error) {
 	if c.attached() {
 		return c.meet(ctx)
 	}
-	var routes, asked []string
+	var routes []string
 	var contacts []contact
 	for _, address := range c.Join {
 		if of, ok := contactAt(ctx, address); ok {
-			contacts, asked = append(contacts, of), append(asked, address)
+			contacts = append(contacts, of)
 		} else {
 			routes = append(routes, address)
 		}
 	}
-	if len(asked) == 0 {
+	if len(contacts) == 0 {
 		return c, nil
 	}
 	status, members, err := c.surveyAny(ctx, contacts)
 	if err != nil {
 		return c, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
-	c.Join, c.asked = routes, asked
+	c.Join = routes
+	for _, of := range contacts {
+		c.asked = append(c.asked, of.address)
+	}
 	return c.joining(status, members)
 }
 
