@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/atolldb/atoll/crdt"
+	"github.com/atolldb/atoll/internal/allocs"
 	"github.com/atolldb/atoll/internal/membership"
 	"github.com/atolldb/atoll/internal/ring"
 	"github.com/atolldb/atoll/internal/store"
@@ -121,7 +122,7 @@ func FuzzTable(f *testing.F) {
 			return
 		}
 		size := len(record) + len(layout) + len(progress) + len(setting)
-		bounded(t, size, func() { readTable(t, m) })
+		allocs.Check(t, size, 4<<20, 400, func() { readTable(t, m) })
 	})
 }
 
@@ -206,7 +207,7 @@ func FuzzUsers(f *testing.F) {
 			oneLine(t, err, crdt.ErrInvalid)
 			return
 		}
-		bounded(t, len(record), func() {
+		allocs.Check(t, len(record), 4<<20, 400, func() {
 			users, err := m.Users()
 			if err != nil {
 				t.Fatal(err)
@@ -351,7 +352,7 @@ func FuzzMend(f *testing.F) {
 		before := m.State(fuzzShard).Vector
 		m.meetPeer()
 		m.network.Store(&network{transport: &insisting{answer: b, left: 6}})
-		bounded(t, len(b), func() {
+		allocs.Check(t, len(b), 4<<20, 400, func() {
 			if lost {
 				m.lose(s, errors.New("a test"))
 				err = m.recover(s)
@@ -414,7 +415,7 @@ func FuzzRestore(f *testing.F) {
 			return
 		}
 		disk := memstore.New()
-		bounded(t, len(is)+len(key)+len(value), func() {
+		allocs.Check(t, len(is)+len(key)+len(value), 4<<20, 400, func() {
 			err := restorePair(disk, is, int(shard), key, value)
 			oneLine(t, err, store.ErrCorrupt, ErrForeign)
 			snap := disk.Snapshot()

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"testing"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 
 	"github.com/atolldb/atoll/antientropy"
 	"github.com/atolldb/atoll/crdt"
+	"github.com/atolldb/atoll/internal/allocs"
 	"github.com/atolldb/atoll/internal/ring"
 	"github.com/atolldb/atoll/internal/store"
 	"github.com/atolldb/atoll/internal/store/memstore"
@@ -79,19 +79,6 @@ func lived(t testing.TB, name string) (writes []store.Write) {
 	return writes
 }
 
-// bounded checks that what a number of bytes makes f allocate is in proportion
-// to them.
-func bounded(t *testing.T, size int, f func()) {
-	t.Helper()
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	f()
-	runtime.ReadMemStats(&after)
-	if used, bound := after.TotalAlloc-before.TotalAlloc, uint64(4<<20+400*size); used > bound {
-		t.Errorf("%d bytes made it allocate %d", size, used)
-	}
-}
-
 // survives lets a member take in what others say, and checks that what it has
 // then is well-formed, never less than before, and can be opened.
 func survives(t *testing.T, writes []store.Write, size int, f func(m *member)) {
@@ -106,7 +93,7 @@ func survivesAs(t *testing.T, o Options, writes []store.Write, size int, f func(
 		t.Fatal(err)
 	}
 	before := m.State(fuzzShard).Vector
-	bounded(t, size, func() {
+	allocs.Check(t, size, 4<<20, 400, func() {
 		f(m)
 		m.idle()
 	})
@@ -412,7 +399,7 @@ func FuzzStored(f *testing.F) {
 		if sealed && key[0] != 'c' {
 			damaged.Value = seal(key, value)
 		}
-		bounded(t, len(key)+len(value), func() { serveDamaged(t, append(writes[:len(writes):len(writes)], damaged)) })
+		allocs.Check(t, len(key)+len(value), 4<<20, 400, func() { serveDamaged(t, append(writes[:len(writes):len(writes)], damaged)) })
 	})
 }
 

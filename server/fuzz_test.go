@@ -6,13 +6,13 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/atolldb/atoll/internal/allocs"
 	"github.com/atolldb/atoll/internal/backup"
 	pb "github.com/atolldb/atoll/proto"
 )
@@ -55,7 +55,7 @@ func FuzzGreeting(f *testing.F) {
 	f.Fuzz(func(t *testing.T, line []byte) {
 		endless := &repeated{text: append(line, ' ')}
 		var said map[string]any
-		inBounds(t, 4*maxGreeting, func() { said = greeting(endless) })
+		allocs.Check(t, 4*maxGreeting, 1<<20, 400, func() { said = greeting(endless) })
 		if endless.read > 2*maxGreeting {
 			t.Errorf("it reads %d bytes of a greeting", endless.read)
 		}
@@ -76,19 +76,6 @@ func (r *repeated) Read(b []byte) (int, error) {
 	n := copy(b, r.text[r.read%len(r.text):])
 	r.read += n
 	return n, nil
-}
-
-// inBounds checks that what a number of bytes makes f allocate is in proportion
-// to them.
-func inBounds(t *testing.T, size int, f func()) {
-	t.Helper()
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	f()
-	runtime.ReadMemStats(&after)
-	if used := after.TotalAlloc - before.TotalAlloc; used > uint64(1<<20+400*size) {
-		t.Errorf("%d bytes made it allocate %d", size, used)
-	}
 }
 
 // joiner is a member that is told nothing of the cluster.
@@ -149,7 +136,7 @@ func FuzzJoin(f *testing.F) {
 		for _, v := range views.GetMembers() {
 			members = append(members, v.GetMember())
 		}
-		inBounds(t, len(status)+len(table), func() {
+		allocs.Check(t, len(status)+len(table), 1<<20, 400, func() {
 			c, err := joiner.joining(&of, members)
 			usable(t, c, err)
 		})
@@ -221,7 +208,7 @@ func FuzzChain(f *testing.F) {
 		r := Restore{Files: paths}
 		var last backup.Header
 		var err error
-		inBounds(t, 4<<20, func() { last, _, err = r.check(t.Context()) }) // the buffers are of that size
+		allocs.Check(t, 4<<20, 1<<20, 400, func() { last, _, err = r.check(t.Context()) }) // the buffers are of that size
 		a, b := headers[0], headers[1]
 		fits := a.Since == "" && b.Since == sum && a.Cluster == b.Cluster && a.Member == b.Member && a.Shards == b.Shards && a.Shards >= 0 && a.Shards < 8
 		for _, name := range []string{a.Cluster, a.Member, a.Region, b.Region} {

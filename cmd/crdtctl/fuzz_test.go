@@ -6,7 +6,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -14,6 +13,7 @@ import (
 
 	"github.com/atolldb/atoll/client"
 	"github.com/atolldb/atoll/crdt"
+	"github.com/atolldb/atoll/internal/allocs"
 	pb "github.com/atolldb/atoll/proto"
 )
 
@@ -38,13 +38,8 @@ func FuzzSession(f *testing.F) {
 		}
 		var seen []byte
 		do := func(session *client.Client) error { seen = session.Token(); return nil }
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		err := inSession(path, cl, do)
-		runtime.ReadMemStats(&after)
-		if used := after.TotalAlloc - before.TotalAlloc; used > uint64(1<<20+400*len(was)) {
-			t.Errorf("%d bytes made it allocate %d", len(was), used)
-		}
+		var err error
+		allocs.Check(t, len(was), 1<<20, 400, func() { err = inSession(path, cl, do) })
 		is, read := os.ReadFile(path)
 		if read != nil {
 			t.Fatal(read)

@@ -76,7 +76,7 @@ func atoll() plan {
 			"crdt", "crdt/crdttest", "merkle", "internal/hlc", "internal/ring",
 		}},
 		{"wire, protocols and contracts, without IO", true, []string{
-			"proto", "antientropy", "internal/membership", "transport", "internal/store", "internal/backup", "internal/transfer", "internal/quiet",
+			"proto", "antientropy", "internal/membership", "transport", "internal/store", "internal/backup", "internal/transfer", "internal/quiet", "internal/allocs",
 		}},
 		{"the engine", false, []string{"replica"}},
 		{"adapters, and the suites that they pass", false, []string{

@@ -4,26 +4,13 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/atolldb/atoll/internal/allocs"
 	"github.com/atolldb/atoll/internal/keys"
 )
-
-// inBounds checks that what a number of bytes makes f allocate is in proportion
-// to them.
-func inBounds(t *testing.T, size int, f func()) {
-	t.Helper()
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	f()
-	runtime.ReadMemStats(&after)
-	if used := after.TotalAlloc - before.TotalAlloc; used > uint64(1<<20+400*size) {
-		t.Errorf("%d bytes made it allocate %d", size, used)
-	}
-}
 
 // refuses checks that an error is one line that names the file.
 func refuses(t *testing.T, err error, path string) {
@@ -51,7 +38,7 @@ func FuzzRead(f *testing.F) {
 		if err := os.WriteFile(path, file, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		inBounds(t, len(file), func() {
+		allocs.Check(t, len(file), 1<<20, 400, func() {
 			secret, err := keys.ReadSecret(path)
 			if err != nil {
 				refuses(t, err, path)
@@ -109,7 +96,7 @@ func FuzzCertificates(f *testing.F) {
 				t.Fatal(err)
 			}
 		}
-		inBounds(t, len(ca)+len(caKey)+len(cert)+len(key), func() {
+		allocs.Check(t, len(ca)+len(caKey)+len(cert)+len(key), 1<<20, 400, func() {
 			_, clients := of.Clients()
 			_, members := of.Members()
 			_, client := keys.Client(of.CA)
@@ -144,7 +131,7 @@ func TestFileWithoutEnd(t *testing.T) {
 			return keys.Files{CA: path, Cert: path, Key: path}.Check(time.Now())
 		},
 	} {
-		inBounds(t, 64<<10, func() {
+		allocs.Check(t, 64<<10, 1<<20, 400, func() {
 			if err := read("/dev/zero"); err == nil || !strings.Contains(err.Error(), "/dev/zero") {
 				t.Errorf("%s: %v", name, err)
 			}

@@ -4,11 +4,12 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/nats-io/nkeys"
+
+	"github.com/atolldb/atoll/internal/allocs"
 )
 
 // FuzzFiles puts bytes into each file that says how to log in at servers of
@@ -46,13 +47,8 @@ func FuzzFiles(f *testing.F) {
 		default:
 			o.Certificate, o.Key = path, path
 		}
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		err := CheckAttach(o)
-		runtime.ReadMemStats(&after)
-		if used := after.TotalAlloc - before.TotalAlloc; used > uint64(1<<20+400*len(text)) {
-			t.Errorf("%d bytes made it allocate %d", len(text), used)
-		}
+		var err error
+		allocs.Check(t, len(text), 1<<20, 400, func() { err = CheckAttach(o) })
 		if err == nil {
 			return
 		}

@@ -6,7 +6,6 @@ import (
 	"hash/crc32"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -16,6 +15,7 @@ import (
 	"github.com/dgraph-io/badger/v4/y"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/atolldb/atoll/internal/allocs"
 	"github.com/atolldb/atoll/internal/store"
 )
 
@@ -74,13 +74,8 @@ func sealed(tb testing.TB, b, of []byte) []byte {
 // proportion to them, and says in one line that it is damaged, if it does.
 func corruptOrFine(t *testing.T, size int, read func() error) {
 	t.Helper()
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	err := read()
-	runtime.ReadMemStats(&after)
-	if used := after.TotalAlloc - before.TotalAlloc; used > uint64(3<<20+400*size) { // a buffer takes 1 MiB
-		t.Errorf("%d bytes made it allocate %d", size, used)
-	}
+	var err error
+	allocs.Check(t, size, 3<<20, 400, func() { err = read() }) // a buffer takes 1 MiB
 	if err != nil && (!errors.Is(err, store.ErrCorrupt) || strings.Contains(err.Error(), "\n")) {
 		t.Errorf("the error is not one line of ErrCorrupt: %q", err)
 	}
