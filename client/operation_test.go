@@ -8,11 +8,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/atolldb/atoll/internal/bubble"
 	pb "github.com/atolldb/atoll/proto"
 	"github.com/atolldb/atoll/transport"
 )
@@ -67,7 +67,7 @@ func TestAddInsists(t *testing.T) {
 		"closed after silence":         {answers{silence, fails(transport.ErrClosed)}, 2, ErrOutcomeUnknown},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				w := &tape{script: script{answers: test.answers}, t: t}
 				r := &remote{transport: w, user: transport.Trusted}
 				r.known.Store(&survey{regions: []string{"eu", "us"}, when: time.Now()})
@@ -124,7 +124,7 @@ func TestQuorumsAreAskedAgain(t *testing.T) {
 		"read, at last":       {get, answers{silence, few}, 2, time.Second, ErrNotEnough},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				w := &tape{script: script{answers: test.answers}, t: t}
 				r := &remote{transport: w, user: transport.Trusted}
 				r.known.Store(&survey{regions: []string{"eu", "us"}, when: time.Now()})
@@ -137,7 +137,7 @@ func TestQuorumsAreAskedAgain(t *testing.T) {
 				if took := time.Since(began); !errors.Is(err, test.kind) || test.kind == nil && err != nil || took != test.took {
 					t.Errorf("%v after %v; want %v after %v", err, took, test.kind, test.took)
 				}
-				synctest.Wait() // for attempts that are of no use any more
+				bubble.Wait() // for attempts that are of no use any more
 				if len(w.subjects) != test.asked || slices.ContainsFunc(w.subjects, func(s string) bool { return s != "kv.eu.0.-" }) {
 					t.Errorf("asked %q; want eu %d times", w.subjects, test.asked)
 				}
@@ -157,7 +157,7 @@ func TestQuorumsAreAskedAgain(t *testing.T) {
 // Whenever the time is up: what may have been done is not said to be undone,
 // because nobody was there in the end.
 func TestAddInDoubt(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		for timeout := 10 * time.Millisecond; timeout < 5*time.Second; timeout += 7 * time.Millisecond {
 			for _, nobody := range []error{transport.ErrNoResponders, transport.ErrUnreachable} {
 				w := &tape{script: script{answers: []func(context.Context) ([]byte, error){fails(transport.ErrInterrupted), fails(nobody)}}, t: t}
@@ -173,7 +173,7 @@ func TestAddInDoubt(t *testing.T) {
 
 // After two attempts in the nearest region the others are asked.
 func TestAddGoesElsewhere(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := &tape{script: script{answers: []func(context.Context) ([]byte, error){silence, silence, silence, silence, silence, seven}}, t: t}
 		r := &remote{transport: w, user: transport.Trusted}
 		r.known.Store(&survey{regions: []string{"eu", "us"}, when: time.Now()})
@@ -190,7 +190,7 @@ func TestAddGoesElsewhere(t *testing.T) {
 // Where ids are not remembered an increment goes without one, and is not repeated.
 // Under an id of the caller's it fails.
 func TestAddWithoutMemory(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		refused := refuses(pb.Error_NOT_REMEMBERED)
 		w := &tape{script: script{answers: []func(context.Context) ([]byte, error){refused, silence}}, t: t}
 		r := &remote{transport: w, user: transport.Trusted}

@@ -5,11 +5,11 @@ import (
 	"errors"
 	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/atolldb/atoll/internal/bubble"
 	pb "github.com/atolldb/atoll/proto"
 	"github.com/atolldb/atoll/transport"
 )
@@ -47,7 +47,7 @@ func (w *world) Close() error { return nil }
 // A request goes to the nearest region that has an owner, and to one region
 // at a time: what was sent to two could be served twice.
 func TestNearestRegion(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := &world{
 			info:   &pb.ClusterInfo{Shards: 1, Region: "eu", Regions: []string{"us", "ap"}},
 			serves: map[string]bool{"eu": true, "us": true, "ap": true},
@@ -106,7 +106,7 @@ func TestOneRegionOnly(t *testing.T) {
 // While nobody says which regions there are, nothing is sent to any: that it
 // was not done is known.
 func TestNoRegionKnown(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := &world{serves: map[string]bool{"eu": true}}
 		began := time.Now()
 		_, err := New(&remote{transport: w, user: transport.Trusted}, 1, 0).Counter("k").Add(t.Context(), 1)

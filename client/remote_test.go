@@ -7,11 +7,11 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/atolldb/atoll/internal/bubble"
 	pb "github.com/atolldb/atoll/proto"
 	"github.com/atolldb/atoll/transport"
 )
@@ -86,7 +86,7 @@ func TestRequestIsSentAgain(t *testing.T) {
 		"silence":          {[]func(context.Context) ([]byte, error){silence}, 1, 3 * time.Second, ErrOutcomeUnknown},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				s := &script{answers: test.answers}
 				began := time.Now()
 				if err := s.client(3*time.Second).Register("k").Set(context.Background(), nil); !errors.Is(err, test.kind) {
@@ -120,7 +120,7 @@ func TestHintsWhereNobodyIs(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				s := &script{answers: test.answers}
 				r := &remote{transport: s, user: transport.Trusted}
 				r.known.Store(&survey{regions: []string{"eu"}, when: time.Now()})
@@ -149,7 +149,7 @@ func TestLostQuestion(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				s := &script{answers: []func(context.Context) ([]byte, error){silence, silence, seven}}
 				began := time.Now()
 				err := test.call(s.client(0))
@@ -171,7 +171,7 @@ func TestDeadline(t *testing.T) {
 		"nobody":  {fails(transport.ErrNoResponders), ErrUnreachable},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), 25*time.Millisecond)
 				defer cancel()
 				began := time.Now()
@@ -197,7 +197,7 @@ func (inProcess) Do(ctx context.Context, _ int, _ *pb.Request) (*pb.Answer, erro
 }
 
 func TestTimeoutInProcess(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		began := time.Now()
 		_, err := New(inProcess{}, 8, 0).Counter("k").Add(context.Background(), 1)
 		if took := time.Since(began); !errors.Is(err, ErrOutcomeUnknown) || !errors.Is(err, context.DeadlineExceeded) || took != 5*time.Second {
@@ -309,7 +309,7 @@ func TestFailuresInWords(t *testing.T) {
 		"bad name":         {status, fails(transport.ErrBadSubject), transport.ErrBadSubject, ErrInvalid, `no member can be named "us"`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				s := &script{answers: []func(context.Context) ([]byte, error){test.answer}}
 				err := test.call(s.client(3 * time.Second))
 				if !errors.Is(err, test.kind) || !errors.Is(err, test.cause) {
@@ -330,7 +330,7 @@ func TestFailuresInWords(t *testing.T) {
 
 // While nobody tells the regions, it is said in the same words.
 func TestNoRegionsInWords(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := &script{answers: []func(context.Context) ([]byte, error){fails(transport.ErrUnreachable)}}
 		_, err := New(&remote{transport: s, user: transport.Trusted}, 8, 0).Counter("k").Add(context.Background(), 1)
 		if !errors.Is(err, ErrUnreachable) || err.Error() != "cluster unreachable: not connected to any member" {

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"testing"
-	"testing/synctest"
 
 	"github.com/atolldb/atoll/crdt"
+	"github.com/atolldb/atoll/internal/bubble"
 	"github.com/atolldb/atoll/internal/ring"
 	pb "github.com/atolldb/atoll/proto"
 )
@@ -56,7 +56,7 @@ func TestScanPages(t *testing.T) {
 		"another prefix":       {[]*pb.Result{pageOf("", "xa")}, "[]", ErrUnavailable},
 		"no such type":         {[]*pb.Result{{Objects: []*pb.Object{{Key: []byte("pa"), Type: 4}}}}, "[]", ErrUnavailable},
 	} {
-		synctest.Test(t, func(t *testing.T) { // which sees goroutines that do not end
+		bubble.Test(t, func(t *testing.T) { // which sees goroutines that do not end
 			c := New(&paged{pages: map[int][]*pb.Result{0: test.pages}, asked: map[int]int{}}, 1, 0)
 			shown, failed := []string{}, error(nil)
 			for o, err := range c.Scan(t.Context(), ScanOptions{Prefix: "p"}) {

@@ -7,11 +7,11 @@ import (
 	"maps"
 	"reflect"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/atolldb/atoll/antientropy"
 	"github.com/atolldb/atoll/crdt"
+	"github.com/atolldb/atoll/internal/bubble"
 	"github.com/atolldb/atoll/merkle"
 	pb "github.com/atolldb/atoll/proto"
 )
@@ -126,7 +126,7 @@ func TestVerify(t *testing.T) {
 // Verify looks again until all agree or the wait is over, and says what it
 // saw each time.
 func TestVerifyWaits(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		looks := 0
 		us := func() *pb.Status {
 			looks++

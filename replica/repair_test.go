@@ -9,11 +9,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/atolldb/atoll/antientropy"
 	"github.com/atolldb/atoll/crdt"
+	"github.com/atolldb/atoll/internal/bubble"
 	"github.com/atolldb/atoll/internal/membership"
 	"github.com/atolldb/atoll/internal/store"
 	pb "github.com/atolldb/atoll/proto"
@@ -490,7 +490,7 @@ func TestQuestionIsRepeated(t *testing.T) {
 		"nobody at second hand": {1, transport.ErrNoResponders, time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				var asked atomic.Int32
 				began := time.Now()
 				data, err := insist(t.Context(), 15*time.Second, func(ctx context.Context) ([]byte, error) {

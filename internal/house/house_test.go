@@ -25,7 +25,7 @@ func TestHouse(t *testing.T) {
 func TestEveryRuleHasAReason(t *testing.T) {
 	p := atoll()
 	reasons := map[string]string{}
-	for _, ban := range slices.Concat(p.imports, p.reach) {
+	for _, ban := range slices.Concat(p.imports, p.tested, p.reach) {
 		reasons[strings.Join(ban.from, " ")+" -> "+strings.Join(ban.to, " ")] = ban.reason
 	}
 	for _, library := range p.libraries {
@@ -125,8 +125,13 @@ func TestBrokenHouses(t *testing.T) {
 		{"test code in a program", map[string]string{
 			"server/a.go":                    `package server; import ("testing"; "example.org/a/internal/store/storetest")`,
 			"internal/store/storetest/a.go":  `package storetest; import "testing"`,
-			"transport/transporttest/doc.go": "// Package transporttest is made up.\npackage transporttest; import \"testing/synctest\"",
+			"transport/transporttest/doc.go": "// Package transporttest is made up.\npackage transporttest; import \"testing\"",
 		}, []string{"server imports testing; test code", "server imports internal/store/storetest; test code"}},
+		{"virtual time past its door", map[string]string{
+			"internal/bubble/a_test.go": `package bubble; import "testing/synctest"`,
+			"server/a_test.go":          `package server; import "testing/synctest"`,
+			"replica/a_test.go":         `package replica; import ("testing"; "example.org/a/internal/bubble")`,
+		}, []string{"server/a_test.go:1: server imports testing/synctest; a bubble"}},
 		{"a session with a store", map[string]string{"antientropy/a.go": `package antientropy; import "example.org/a/internal/store"`},
 			[]string{"antientropy: imports internal/store; a sync session is"}},
 		{"a contract with an adapter", map[string]string{"transport/a.go": `package transport; import "example.org/a/transport/memnet"`},

@@ -5,6 +5,7 @@ package house
 type plan struct {
 	floors    []floor
 	imports   []ban     // what may not be imported
+	tested    []ban     // what not even tests may import
 	reach     []ban     // what may not be imported, nor by anything imported
 	libraries []library // every dependency outside the module
 	calls     []call    // what may not be called
@@ -60,7 +61,7 @@ var (
 		"internal/store/badgerstore/...", "internal/store/faultstore/...", "internal/store/memstore/...",
 		"transport/nats/...", "transport/memnet/...",
 	}
-	suites = []string{"crdt/crdttest/...", "internal/store/storetest/...", "transport/transporttest/..."}
+	suites = []string{"crdt/crdttest/...", "internal/bubble/...", "internal/store/storetest/...", "transport/transporttest/..."}
 )
 
 // badNames are names of grab-bags: what has no home shows that the house lacks
@@ -76,7 +77,7 @@ func atoll() plan {
 			"crdt", "crdt/crdttest", "merkle", "internal/hlc", "internal/ring",
 		}},
 		{"wire, protocols and contracts, without IO", true, []string{
-			"proto", "antientropy", "internal/membership", "transport", "internal/store", "internal/backup", "internal/transfer", "internal/quiet", "internal/allocs",
+			"proto", "antientropy", "internal/membership", "transport", "internal/store", "internal/backup", "internal/transfer", "internal/quiet", "internal/allocs", "internal/bubble",
 		}},
 		{"the engine", false, []string{"replica"}},
 		{"adapters, and the suites that they pass", false, []string{
@@ -116,6 +117,10 @@ func atoll() plan {
 			"flags are read in cmd only; below it, options are a struct"},
 		{[]string{"..."}, append([]string{"testing/..."}, suites...), suites,
 			"test code does not belong into programs; only the suites are test code outside of test files"},
+	}
+	p.tested = []ban{
+		{[]string{"..."}, []string{"testing/synctest/..."}, []string{"internal/bubble/..."},
+			"a bubble with several processors crashes with the race detector; internal/bubble sees to it"},
 	}
 	p.reach = []ban{
 		{[]string{"antientropy/..."}, []string{"internal/store/...", "transport/..."}, nil,

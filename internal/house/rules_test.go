@@ -69,14 +69,21 @@ func (s *source) plain(imported string) string {
 // wrongImports: nobody imports what is banned for it.
 func (p plan) wrongImports(s *source) (wrong []string) {
 	for _, pkg := range s.sorted() {
-		for _, ban := range p.imports {
-			if !matches(pkg.dir, ban.from) || matches(pkg.dir, ban.except) {
-				continue
-			}
-			for _, imported := range pkg.imports {
-				if name := s.plain(imported.of); matches(name, ban.to) {
-					wrong = append(wrong, fmt.Sprintf("%s: %s imports %s; %s", imported.at, pkg.dir, name, ban.reason))
-				}
+		wrong = append(wrong, s.banned(pkg.dir, pkg.imports, p.imports)...)
+		wrong = append(wrong, s.banned(pkg.dir, slices.Concat(pkg.imports, pkg.tested), p.tested)...)
+	}
+	return wrong
+}
+
+// banned returns what is wrong with the imports of a package, by these bans.
+func (s *source) banned(dir string, imports []use, bans []ban) (wrong []string) {
+	for _, ban := range bans {
+		if !matches(dir, ban.from) || matches(dir, ban.except) {
+			continue
+		}
+		for _, imported := range imports {
+			if name := s.plain(imported.of); matches(name, ban.to) {
+				wrong = append(wrong, fmt.Sprintf("%s: %s imports %s; %s", imported.at, dir, name, ban.reason))
 			}
 		}
 	}

@@ -25,6 +25,7 @@ type pkg struct {
 	dir     string // in the module, slash-separated; "." is its root
 	files   []file
 	imports []use // by files that are not tests; path, not name
+	tested  []use // imports by files that are
 	calls   []use // by files that are not tests
 }
 
@@ -131,9 +132,6 @@ func (s *source) readFile(fsys fs.FS, name string) error {
 		generated: ast.IsGenerated(parsed),
 	}
 	p.files = append(p.files, f)
-	if f.test() {
-		return nil
-	}
 	at := func(pos token.Pos) string { return fmt.Sprintf("%s:%d", name, set.Position(pos).Line) }
 	names := map[string]string{} // import path by name in this file
 	for _, spec := range parsed.Imports {
@@ -141,8 +139,15 @@ func (s *source) readFile(fsys fs.FS, name string) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", at(spec.Pos()), err)
 		}
+		if f.test() {
+			p.tested = append(p.tested, use{at: at(spec.Pos()), of: imported})
+			continue
+		}
 		p.imports = append(p.imports, use{at: at(spec.Pos()), of: imported})
 		names[importName(spec, imported)] = imported
+	}
+	if f.test() {
+		return nil
 	}
 	ast.Inspect(parsed, func(n ast.Node) bool {
 		switch n := n.(type) {

@@ -13,8 +13,9 @@ import (
 	"strings"
 	"testing"
 	"testing/cryptotest"
-	"testing/synctest"
 	"time"
+
+	"github.com/atolldb/atoll/internal/bubble"
 )
 
 var (
@@ -39,7 +40,7 @@ func TestMain(m *testing.M) {
 func play(t *testing.T, s Schedule) (out *Outcome) {
 	t.Helper()
 	pprof.Do(t.Context(), pprof.Labels(Replay, replay(s.Seed)), func(ctx context.Context) {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			cryptotest.SetGlobalRandom(t, s.Seed) // the members' incarnations
 			out = Run(ctx, s)
 		})

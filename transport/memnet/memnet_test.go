@@ -7,9 +7,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/atolldb/atoll/internal/bubble"
 	"github.com/atolldb/atoll/transport"
 	"github.com/atolldb/atoll/transport/memnet"
 )
@@ -18,7 +18,7 @@ import (
 // in us, in order. It runs in a bubble of virtual time.
 func exchange(t *testing.T, options memnet.Options, count int) (arrived []int, traffic memnet.Traffic) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		n := start(t, options)
 		eu, us := join(t, n, "eu", "eu-1"), join(t, n, "us", "us-1")
 		if _, err := us.Subscribe("delta.*", func(m transport.Message) {
@@ -34,7 +34,7 @@ func exchange(t *testing.T, options memnet.Options, count int) (arrived []int, t
 			publish(t, eu, "delta.1", fmt.Sprint(i))
 		}
 		time.Sleep(time.Minute)
-		synctest.Wait()
+		bubble.Wait()
 		traffic = n.Traffic("")
 	})
 	return arrived, traffic
@@ -86,7 +86,7 @@ func TestOrder(t *testing.T) {
 }
 
 func TestDelay(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		n := start(t, memnet.Options{Link: memnet.Link{Delay: 40 * time.Millisecond}})
 		eu, us := join(t, n, "eu", "eu-1"), join(t, n, "us", "us-1")
 		if _, err := us.Serve("kv.1", "owners", echo); err != nil {
@@ -111,7 +111,7 @@ func TestDelay(t *testing.T) {
 func echo(_ context.Context, m transport.Message) ([]byte, error) { return m.Data, nil }
 
 func TestOneWayCut(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		n := start(t, memnet.Options{})
 		eu, us, ap := join(t, n, "eu", "eu-1"), join(t, n, "us", "us-1"), join(t, n, "ap", "ap-1")
 		served := 0
@@ -125,7 +125,7 @@ func TestOneWayCut(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
 			_, err := from.Request(ctx, "kv.1", nil)
-			synctest.Wait()
+			bubble.Wait()
 			return err
 		}
 
@@ -153,7 +153,7 @@ func TestOneWayCut(t *testing.T) {
 }
 
 func TestCutLosesWhatIsUnderWay(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		n := start(t, memnet.Options{Link: memnet.Link{Delay: time.Second}})
 		eu, us := join(t, n, "eu", "eu-1"), join(t, n, "us", "us-1")
 		var got []string
@@ -167,7 +167,7 @@ func TestCutLosesWhatIsUnderWay(t *testing.T) {
 		n.Restore("eu", "us")
 		publish(t, eu, "gossip", "after")
 		time.Sleep(2 * time.Second)
-		synctest.Wait()
+		bubble.Wait()
 		if !slices.Equal(got, []string{"after"}) {
 			t.Errorf("received %q", got)
 		}
@@ -178,7 +178,7 @@ func TestCutLosesWhatIsUnderWay(t *testing.T) {
 }
 
 func TestRequestToServiceThatEnds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		n := start(t, memnet.Options{Link: memnet.Link{Delay: time.Second}})
 		eu, us := join(t, n, "eu", "eu-1"), join(t, n, "us", "us-1")
 		served := false
@@ -207,7 +207,7 @@ func TestRequestToServiceThatEnds(t *testing.T) {
 }
 
 func TestQueueDrops(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		n := start(t, memnet.Options{QueueMessages: 3})
 		eu := join(t, n, "eu", "eu-1")
 		release := make(chan struct{})
@@ -219,12 +219,12 @@ func TestQueueDrops(t *testing.T) {
 			t.Fatal(err)
 		}
 		publish(t, eu, "gossip", "handled")
-		synctest.Wait()
+		bubble.Wait()
 		for i := range 5 {
 			publish(t, eu, "gossip", fmt.Sprint(i))
 		}
 		close(release)
-		synctest.Wait()
+		bubble.Wait()
 		if !slices.Equal(got, []string{"handled", "0", "1", "2"}) {
 			t.Errorf("received %q, want the oldest", got)
 		}
@@ -235,7 +235,7 @@ func TestQueueDrops(t *testing.T) {
 }
 
 func TestTraffic(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		n := start(t, memnet.Options{MaxInFlight: 1})
 		eu := join(t, n, "eu", "eu-1")
 		for _, name := range []string{"us-1", "us-2"} {
@@ -268,7 +268,7 @@ func TestTraffic(t *testing.T) {
 }
 
 func TestDetach(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		n := start(t, memnet.Options{})
 		eu1, eu2 := join(t, n, "eu", "eu-1"), join(t, n, "eu", "eu-2")
 		received := 0
@@ -291,7 +291,7 @@ func TestDetach(t *testing.T) {
 		}
 		eu1.Attach()
 		publish(t, eu2, "gossip", "heard")
-		synctest.Wait()
+		bubble.Wait()
 		if received != 1 {
 			t.Errorf("received %d messages", received)
 		}
