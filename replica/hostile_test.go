@@ -289,7 +289,7 @@ func serveOnce(m, peer *member, change func(*pb.SyncAnswer)) error {
 		change(&answer)
 		return marshal(&answer)
 	}}})
-	was.transport.(*wire).patience = 100
+	was.transport.(*wire).allow(100)
 	return m.walk(context.Background(), peer.options.Member, historyShard)
 }
 

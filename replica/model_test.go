@@ -28,6 +28,7 @@ type wire struct {
 	deltas              []transport.Message
 	members             map[string]*member // by subject
 	patience            int                // questions until the network breaks
+	asked               string             // the last of them
 }
 
 func (w *wire) Publish(subject string, data []byte) error {
@@ -39,8 +40,30 @@ func (w *wire) Publish(subject string, data []byte) error {
 
 var errBroken = errors.New("the network is broken")
 
+// allow lets so many questions pass from now on.
+func (w *wire) allow(questions int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.patience, w.asked = questions, ""
+}
+
+// passes says whether a question passes. Who waits long for the answer asks the same
+// again, which is the same question.
+func (w *wire) passes(question string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if question != w.asked {
+		w.asked = question
+		w.patience--
+	}
+	return w.patience >= 0
+}
+
 func (w *wire) Request(ctx context.Context, subject string, data []byte) ([]byte, error) {
-	if w.patience--; w.patience < 0 {
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case !w.passes(subject + " " + string(data)):
 		return nil, errBroken
 	}
 	return w.members[subject].serveSync(ctx, transport.Message{Subject: subject, Data: slices.Clone(data)})
@@ -186,7 +209,7 @@ func (h *history) join(m *member, parts ...antientropy.Part) {
 
 // ask lets a member ask as many questions as the network bears.
 func (h *history) ask(m *member, questions int, f func() error) {
-	h.wire.patience = questions
+	h.wire.allow(questions)
 	if err := f(); err != nil && !errors.Is(err, errBroken) {
 		h.t.Fatal(err)
 	}

@@ -383,7 +383,7 @@ func TestDamageIsNotSpread(t *testing.T) {
 			eu.rot(key, func([]byte) []byte { return nil })
 			eu.do(add("{h}s", "new")) // so that the leaves differ
 			eu.idle()
-			h.wire.patience = 100
+			h.wire.allow(100)
 			if err := us.walk(t.Context(), "eu", historyShard); err != nil {
 				t.Error(err)
 			}

@@ -31,7 +31,7 @@ func (n *Notes) Due(about string, now time.Time) (repeated int, due bool) {
 	defer n.mu.Unlock()
 	last := n.about[about]
 	if last != nil {
-		if ago := now.Sub(last.told); ago >= 0 && ago < Pause {
+		if now.Sub(last.told).Abs() < Pause { // who looked at the clock first may come second
 			last.repeated++
 			return 0, false
 		}

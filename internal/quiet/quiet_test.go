@@ -25,8 +25,10 @@ func TestNotes(t *testing.T) {
 	now = now.Add(1)
 	want("a", 2, true)
 	want("b", 0, true)
+	now = now.Add(-1) // of somebody who was overtaken
+	want("a", 0, false)
 	now = now.Add(-time.Hour) // a clock that is set back does not silence anything
-	want("a", 0, true)
+	want("a", 1, true)
 }
 
 // Whoever comes under ever new names does not fill the memory, and cannot
