@@ -82,7 +82,8 @@ func (r *remote) insist(ctx context.Context, where subjects, request *pb.Request
 		if r.waits(request) {
 			turn = 0 // a level is one of the region
 		}
-		err := r.attempt(ctx, turned(where, turn), request, answer, early)
+		besides, err := r.attempt(ctx, turned(where, turn), request, answer, early)
+		unsure = unsure || besides
 		refused := answer.GetError()
 		switch {
 		case err == nil && refused == nil:
@@ -117,61 +118,82 @@ func (r *remote) insist(ctx context.Context, where subjects, request *pb.Request
 // doubt is said of what too few owners confirmed, after an attempt without an answer.
 const doubt = "; an attempt before got no answer, and may have been done"
 
-// attempt sends a request once. One that waits for other owners takes its time.
-func (r *remote) attempt(ctx context.Context, where subjects, request *pb.Request, answer *pb.Answer, early instead) error {
+// attempt sends a request once, or as hedge does if it waits for other owners. besides
+// says that it may have been done, whatever answer and error say.
+func (r *remote) attempt(ctx context.Context, where subjects, request *pb.Request, answer *pb.Answer, early instead) (besides bool, err error) {
 	if r.waits(request) {
 		return r.hedge(ctx, where, request, answer)
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	return r.request(ctx, where, request, answer, early)
+	return false, r.request(ctx, where, request, answer, early)
 }
 
 // hedge sends a request that waits for other owners, and that can be repeated, up to
-// three times while there is no answer, the pauses doubling: who serves it may be
-// gone. The first answer that is not a passing refusal counts, whichever it is to.
-func (r *remote) hedge(ctx context.Context, where subjects, request *pb.Request, answer *pb.Answer) error {
+// three times while there is no answer, the pauses doubling: who serves it may be gone.
+// The first answer counts, whichever it is to; a refusal does if no other attempt is
+// under way, or if it is of all owners. besides says that another attempt than the one
+// that counts may have been done.
+func (r *remote) hedge(ctx context.Context, where subjects, request *pb.Request, answer *pb.Answer) (besides bool, err error) {
 	const times = 3
-	type reply struct {
-		answer *pb.Answer
-		err    error
-	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	replies := make(chan reply, times)
 	again := time.NewTimer(0)
 	defer again.Stop()
+	var last reply
 	for sent, open := 0, 0; ; {
 		select {
 		case <-again.C:
-			each := request
-			if sent > 0 {
-				each = proto.CloneOf(request)
-				each.PatienceMs = patience(ctx)
-			}
 			if sent+1 < times {
 				again.Reset(lookTimeout << sent)
 			}
 			sent, open = sent+1, open+1
-			go func() {
-				got := reply{answer: &pb.Answer{}}
-				got.err = r.request(ctx, where, each, got.answer, nil)
-				replies <- got
-			}()
+			go func() { replies <- r.reply(ctx, where, request) }()
 		case got := <-replies:
 			open--
-			refused := got.answer.GetError()
-			passes := got.err != nil || isPassing(refused) || refused.GetCode() == pb.Error_BUSY
-			if passes && open > 0 {
-				continue
+			if got.err != nil && last.refused() != nil {
+				got, last = last, got // a refusal tells more than silence
 			}
-			if open > 0 && refused.GetCode() == pb.Error_NOT_ENOUGH && !onlyReads(request) {
-				refused.Text += doubt
+			besides = besides || last.isUnsure()
+			last = got
+			if open == 0 || got.counts() {
+				proto.Merge(answer, got.answer)
+				return besides || open > 0, got.err
 			}
-			proto.Merge(answer, got.answer)
-			return got.err
 		}
 	}
+}
+
+// reply is what came of one of several attempts.
+type reply struct {
+	answer *pb.Answer
+	err    error
+}
+
+// reply sends a request once, with as much patience as there is time left.
+func (r *remote) reply(ctx context.Context, where subjects, request *pb.Request) reply {
+	request = proto.CloneOf(request)
+	request.PatienceMs = patience(ctx)
+	got := reply{answer: &pb.Answer{}}
+	got.err = r.request(ctx, where, request, got.answer, nil)
+	return got
+}
+
+func (p reply) refused() *pb.Error { return p.answer.GetError() }
+
+// counts says that there is no need to wait for other attempts. That too few owners
+// answered is said when they are known to be down, or when time is up.
+func (p reply) counts() bool {
+	return p.err == nil && (p.refused() == nil || p.refused().GetCode() == pb.Error_NOT_ENOUGH)
+}
+
+// isUnsure says that the operation may have been done by the attempt.
+func (p reply) isUnsure() bool {
+	if p.err != nil {
+		return !isUnserved(p.err) && !errors.Is(p.err, ErrUnreachable)
+	}
+	return isUnsure(p.refused())
 }
 
 // turned begins with the n-th of the subjects.

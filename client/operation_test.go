@@ -41,6 +41,29 @@ func refuses(code pb.Error_Code) func(context.Context) ([]byte, error) {
 	return says(&pb.Answer{Error: &pb.Error{Code: code, Text: "no"}})
 }
 
+// after answers when a time is over.
+func after(d time.Duration, answer func(context.Context) ([]byte, error)) func(context.Context) ([]byte, error) {
+	return func(ctx context.Context) ([]byte, error) {
+		select {
+		case <-time.After(d):
+			return answer(ctx)
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// atQuorum returns a client that knows the regions as long as a call lasts.
+func (w *tape) atQuorum(timeout time.Duration) *Client {
+	r := &remote{transport: w, user: transport.Trusted}
+	r.known.Store(&survey{regions: []string{"eu", "us"}, when: time.Now().Add(timeout)})
+	c, err := New(r, 1, timeout).At(Quorum)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return c
+}
+
 // An increment is sent again under one id until an answer comes. A refusal says that
 // nothing was done only if all attempts were refused.
 func TestAddInsists(t *testing.T) {
@@ -90,16 +113,6 @@ func TestAddInsists(t *testing.T) {
 func TestQuorumsAreAskedAgain(t *testing.T) {
 	type answers = []func(context.Context) ([]byte, error)
 	few := refuses(pb.Error_NOT_ENOUGH)
-	slowly := func(d time.Duration) func(context.Context) ([]byte, error) {
-		return func(ctx context.Context) ([]byte, error) {
-			select {
-			case <-time.After(d):
-				return seven(ctx)
-			case <-ctx.Done():
-				return nil, ctx.Err()
-			}
-		}
-	}
 	add := func(c *Client) error { _, err := c.Counter("k").Add(context.Background(), 7); return err }
 	get := func(c *Client) error { _, err := c.Counter("k").Value(context.Background()); return err }
 	put := func(c *Client) error { return c.Register("k").Set(context.Background(), nil) }
@@ -113,8 +126,8 @@ func TestQuorumsAreAskedAgain(t *testing.T) {
 		"increment, one away": {add, answers{silence, seven}, 2, time.Second, nil},
 		"read, one away":      {get, answers{silence, seven}, 2, time.Second, nil},
 		"write, one away":     {put, answers{silence, seven}, 1, 5 * time.Second, ErrOutcomeUnknown},
-		"increment, slow":     {add, answers{slowly(1900 * time.Millisecond)}, 2, 1900 * time.Millisecond, nil},
-		"read, slow":          {get, answers{slowly(1900 * time.Millisecond)}, 2, 1900 * time.Millisecond, nil},
+		"increment, slow":     {add, answers{after(1900*time.Millisecond, seven)}, 2, 1900 * time.Millisecond, nil},
+		"read, slow":          {get, answers{after(1900*time.Millisecond, seven)}, 2, 1900 * time.Millisecond, nil},
 		"increment, twice":    {add, answers{silence, silence, seven}, 3, 3 * time.Second, nil},
 		"increment, silence":  {add, answers{silence}, 3, 5 * time.Second, ErrOutcomeUnknown},
 		"read, silence":       {get, answers{silence}, 3, 5 * time.Second, ErrUnreachable},
@@ -126,14 +139,9 @@ func TestQuorumsAreAskedAgain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble.Test(t, func(t *testing.T) {
 				w := &tape{script: script{answers: test.answers}, t: t}
-				r := &remote{transport: w, user: transport.Trusted}
-				r.known.Store(&survey{regions: []string{"eu", "us"}, when: time.Now()})
-				c, err := New(r, 1, 0).At(LocalQuorum)
-				if err != nil {
-					t.Fatal(err)
-				}
+				c := w.atQuorum(0)
 				began := time.Now()
-				err = test.call(c)
+				err := test.call(c)
 				if took := time.Since(began); !errors.Is(err, test.kind) || test.kind == nil && err != nil || took != test.took {
 					t.Errorf("%v after %v; want %v after %v", err, took, test.kind, test.took)
 				}
@@ -152,6 +160,48 @@ func TestQuorumsAreAskedAgain(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A refusal does not count while another attempt is under way that may succeed. When
+// none does, an increment is not said to be undone, nor made once more without an id.
+func TestQuorumsWaitForEveryAttempt(t *testing.T) {
+	type answers = []func(context.Context) ([]byte, error)
+	const late, end = 1900 * time.Millisecond, 4500 * time.Millisecond
+	lost := after(1100*time.Millisecond, fails(transport.ErrInterrupted))
+	add := func(c *Client) error { _, err := c.Counter("k").Add(context.Background(), 7); return err }
+	get := func(c *Client) error { _, err := c.Counter("k").Value(context.Background()); return err }
+	check := func(name string, call func(*Client) error, given answers, kind error, took time.Duration) {
+		t.Run(name, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
+				w := &tape{script: script{answers: given}, t: t}
+				c := w.atQuorum(end)
+				began := time.Now()
+				if err := call(c); !errors.Is(err, kind) || time.Since(began) != took {
+					t.Errorf("%v after %v; want %v after %v", err, time.Since(began), kind, took)
+				}
+				bubble.Wait() // for attempts that are of no use any more
+				if slices.ContainsFunc(w.ids, func(id string) bool { return id != w.ids[0] }) {
+					t.Errorf("asked under the ids %x", w.ids)
+				}
+			})
+		})
+	}
+	for code, lasts := range map[pb.Error_Code]bool{
+		pb.Error_NOT_REMEMBERED: true, pb.Error_OVERFLOW: true, pb.Error_FORBIDDEN: true, pb.Error_PROTOCOL: true, pb.Error_INVALID: true,
+		pb.Error_NO_SPACE: false, pb.Error_UNAVAILABLE: false, pb.Error_UNKNOWN: false, pb.Error_BUSY: false, pb.Error_BEHIND: false,
+	} {
+		no := refuses(code)
+		check(code.String()+", increment, late", add, answers{after(late, seven), no}, nil, late)
+		check(code.String()+", read, late", get, answers{after(late, seven), no}, nil, late)
+		check(code.String()+", increment, silence", add, answers{silence, no}, ErrOutcomeUnknown, end)
+		if lasts {
+			check(code.String()+", increment, lost", add, answers{lost, after(late, no), seven}, ErrOutcomeUnknown, time.Second+late)
+		} else {
+			check(code.String()+", increment, lost", add, answers{lost, after(late, no), seven}, nil, time.Second+late+retryPause)
+		}
+	}
+	check("unreachable, increment, lost", add, answers{lost, fails(transport.ErrUnreachable)}, ErrOutcomeUnknown, end)
+	check("closed, increment, lost", add, answers{lost, after(late, fails(transport.ErrClosed))}, ErrOutcomeUnknown, time.Second+late)
 }
 
 // Whenever the time is up: what may have been done is not said to be undone,

@@ -78,7 +78,7 @@ func (r *remote) Do(ctx context.Context, shard int, request *pb.Request) (*pb.An
 	case onlyReads(request) && !r.waits(request):
 		err = r.look(ctx, where, request, &answer)
 	case onlyReads(request):
-		err = r.hedge(ctx, where, request, &answer)
+		_, err = r.hedge(ctx, where, request, &answer)
 	default:
 		err = r.request(ctx, where, request, &answer, early)
 	}
