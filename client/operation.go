@@ -129,27 +129,28 @@ func (r *remote) attempt(ctx context.Context, where subjects, request *pb.Reques
 	return false, r.request(ctx, where, request, answer, early)
 }
 
-// hedge sends a request that waits for other owners, and that can be repeated, up to
-// three times while there is no answer, the pauses doubling: who serves it may be gone.
-// The first answer counts, whichever it is to; a refusal does if no other attempt is
-// under way, or if it is of all owners. besides says that another attempt than the one
-// that counts may have been done.
+// hedge sends a request that waits for other owners, and that can be repeated, again and
+// again until there is an answer or ctx ends: who serves it may be gone. Each attempt
+// that is under way doubles the pause before the next, so they are few. The first answer
+// counts, whichever it is to; a refusal does if no other attempt is under way, or if it
+// is of all owners. besides says that another attempt than the one that counts may have
+// been done.
 func (r *remote) hedge(ctx context.Context, where subjects, request *pb.Request, answer *pb.Answer) (besides bool, err error) {
-	const times = 3
+	const most = 16 // attempts under way; the pauses before the last take nine hours
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	replies := make(chan reply, times)
+	replies := make(chan reply, most)
 	again := time.NewTimer(0)
 	defer again.Stop()
 	var last reply
-	for sent, open := 0, 0; ; {
+	for open := 0; ; {
 		select {
 		case <-again.C:
-			if sent+1 < times {
-				again.Reset(lookTimeout << sent)
+			if open < most {
+				open++
+				go func() { replies <- r.reply(ctx, where, request) }()
 			}
-			sent, open = sent+1, open+1
-			go func() { replies <- r.reply(ctx, where, request) }()
+			again.Reset(lookTimeout << (open - 1))
 		case got := <-replies:
 			open--
 			if got.err != nil && last.refused() != nil {

@@ -162,6 +162,37 @@ func TestQuorumsAreAskedAgain(t *testing.T) {
 	}
 }
 
+// However long the caller waits, there is one more attempt; few are under way, and
+// those that were refused make way.
+func TestQuorumsAreAskedUntilTheEnd(t *testing.T) {
+	for name, test := range map[string]struct {
+		answers []func(context.Context) ([]byte, error)
+		asked   int
+		took    time.Duration
+		kind    error
+	}{
+		"a link is given up": {[]func(context.Context) ([]byte, error){silence, silence, silence, seven}, 4, 7 * time.Second, nil},
+		"silence":            {[]func(context.Context) ([]byte, error){silence}, 6, time.Minute, ErrUnreachable},
+		"refusals":           {[]func(context.Context) ([]byte, error){silence, refuses(pb.Error_NO_SPACE)}, 31, time.Minute, ErrNoSpace},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
+				w := &tape{script: script{answers: test.answers}, t: t}
+				c := w.atQuorum(time.Minute)
+				began := time.Now()
+				_, err := c.Counter("k").Value(context.Background())
+				if took := time.Since(began); !errors.Is(err, test.kind) || took != test.took {
+					t.Errorf("%v after %v; want %v after %v", err, took, test.kind, test.took)
+				}
+				bubble.Wait() // for attempts that are of no use any more
+				if len(w.subjects) != test.asked {
+					t.Errorf("asked %d times; want %d", len(w.subjects), test.asked)
+				}
+			})
+		})
+	}
+}
+
 // A refusal does not count while another attempt is under way that may succeed. When
 // none does, an increment is not said to be undone, nor made once more without an id.
 func TestQuorumsWaitForEveryAttempt(t *testing.T) {
