@@ -149,6 +149,8 @@ func why(err error) string {
 		return fmt.Sprintf("; the name %.256q cannot be resolved", unresolved.Name)
 	case errors.Is(err, transport.ErrNoResponders):
 		return "; what listens there has no member"
+	case errors.Is(err, transport.ErrBusy):
+		return "; what listens there has too many requests under way"
 	}
 	return ""
 }

@@ -118,3 +118,42 @@ func TestNoRegionKnown(t *testing.T) {
 		}
 	})
 }
+
+// A user who has too many requests under way to be told the regions asks again, as
+// often as a server that is busy. Regions that are known are good enough.
+func TestRegionsForBusyUsers(t *testing.T) {
+	type answers = []func(context.Context) ([]byte, error)
+	busy := says(&pb.ClusterInfo{Error: &pb.Error{Code: pb.Error_BUSY, Text: "256 requests of the user web are under way"}})
+	eu := says(&pb.ClusterInfo{Shards: 1, Region: "eu"})
+	add := func(c *Client) error { _, err := c.Counter("k").Add(context.Background(), 1); return err }
+	read := func(c *Client) error { _, err := c.Counter("k").Value(context.Background()); return err }
+	for name, test := range map[string]struct {
+		known   []string
+		call    func(*Client) error
+		answers answers
+		took    time.Duration
+		kind    error
+	}{
+		"increment":    {nil, add, answers{busy, busy, eu, seven}, 30 * time.Millisecond, nil},
+		"read":         {nil, read, answers{busy, busy, eu, seven}, 30 * time.Millisecond, nil},
+		"for too long": {nil, add, answers{busy}, 630 * time.Millisecond, ErrBusy},
+		"known":        {[]string{"eu"}, read, answers{busy, busy, busy, busy, busy, busy, seven}, surveyTimeout, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
+				r := &remote{transport: &script{answers: test.answers}, user: "web"}
+				if test.known != nil {
+					r.known.Store(&survey{regions: test.known, when: time.Now().Add(-surveyEvery)})
+				}
+				began := time.Now()
+				err := test.call(New(r, 1, 0))
+				if took := time.Since(began); !errors.Is(err, test.kind) || took != test.took {
+					t.Errorf("%v after %v; want %v after %v", err, took, test.kind, test.took)
+				}
+				if errors.Is(err, ErrUnavailable) {
+					t.Errorf("%v, of which it is not known whether it was done", err)
+				}
+			})
+		})
+	}
+}

@@ -266,7 +266,7 @@ func (r *remote) request(ctx context.Context, where subjects, question, answer p
 		}
 		reply, err := r.first(ctx, subjects, data)
 		if err == nil {
-			return proto.Unmarshal(reply, answer)
+			err = decode(reply, answer)
 		}
 		if !isUnserved(err) || try == retries {
 			return err
@@ -283,6 +283,16 @@ func (r *remote) request(ctx context.Context, where subjects, question, answer p
 			return err
 		}
 	}
+}
+
+// decode reads an answer. A member that does not tell the regions, as too many requests
+// of the user are under way, is as busy as a server that has too many.
+func decode(reply []byte, answer proto.Message) error {
+	err := proto.Unmarshal(reply, answer)
+	if info, ok := answer.(*pb.ClusterInfo); ok && info.GetError().GetCode() == pb.Error_BUSY {
+		return transport.ErrBusy
+	}
+	return err
 }
 
 // isUnserved says of an error that surely nothing was done.

@@ -326,6 +326,10 @@ func TestFailuresInWords(t *testing.T) {
 	if !errors.Is(err, ErrUnavailable) || err.Error() != "member unavailable: who knows" {
 		t.Errorf("a handler that failed: %v", err)
 	}
+	err = unconnected([]string{"eu:4222"}, transport.ErrBusy)
+	if want := "cluster unreachable: no member answers at eu:4222; what listens there has too many requests under way"; err.Error() != want {
+		t.Errorf("%q; want %q", err, want)
+	}
 }
 
 // While nobody tells the regions, it is said in the same words.
