@@ -43,12 +43,18 @@ const (
 // electorates returns the sets of owners, by region, of each of which a request
 // for a shard takes a part.
 func (r *Replica) electorates(shard int) ([]map[string][]string, error) {
+	return r.electoratesAt(pb.Consistency_ONE, shard)
+}
+
+// electoratesAt returns the same if the table that says it is enough for a level, too.
+func (r *Replica) electoratesAt(level pb.Consistency, shard int) ([]map[string][]string, error) {
 	switch {
 	case r.options.Owners != nil:
 		return []map[string][]string{r.options.Owners()}, nil
 	case !r.placed():
 		return []map[string][]string{{r.options.Region: {r.options.Member}}}, nil
 	}
+	hasFounded := r.shards[shard].is(founded) // before the table is read: once it is not, that is whole
 	l, err := r.view()
 	if err != nil {
 		return nil, err
@@ -56,15 +62,15 @@ func (r *Replica) electorates(shard int) ([]map[string][]string, error) {
 	if r.options.Joins && len(l.members) < 2 {
 		return nil, fmt.Errorf("%w: this member has not heard of any other one yet", ErrNotEnough)
 	}
-	return l.electorates(shard), nil
+	if hasFounded {
+		err = l.allows(level)
+	}
+	return l.electorates(shard), err
 }
 
 // quorums returns what a level demands for a shard.
 func (r *Replica) quorums(level pb.Consistency, shard int) ([]*quorum, error) {
-	sets, err := r.electorates(shard)
-	if err == nil && level != pb.Consistency_LOCAL_QUORUM {
-		err = r.whole()
-	}
+	sets, err := r.electoratesAt(level, shard)
 	if err != nil {
 		return nil, err
 	}

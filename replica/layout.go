@@ -320,17 +320,16 @@ func (l *layout) whole() error {
 	if len(l.untold) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%w: this member was told of the other regions %s, and has not heard of them yet", ErrNotEnough, strings.Join(l.untold, ", "))
+	return fmt.Errorf("%w: this member was told of the other regions %s, and has not heard of them yet: have them up and in reach, or start it without naming them",
+		ErrNotEnough, strings.Join(l.untold, ", "))
 }
 
-// whole returns the same of the table as this member has it now.
-func (r *Replica) whole() error {
-	if !r.placed() {
+// allows returns an error as long as quorums of a level that a member of a region takes
+// with what it has founded may be none: others may go by a table that has nothing in
+// common with this one. Who has taken its copy over had a table that was whole, see asOfNow.
+func (l *layout) allows(level pb.Consistency) error {
+	if level == pb.Consistency_ONE || level == pb.Consistency_LOCAL_QUORUM {
 		return nil
-	}
-	l, err := r.view()
-	if err != nil {
-		return err
 	}
 	return l.whole()
 }

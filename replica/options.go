@@ -75,7 +75,8 @@ type Options struct {
 	Joins bool
 	// Told are the other regions that were named to this one. As long as the table
 	// has no majority of them and the own one, others may have a table of which this
-	// one knows nothing, and quorums of more than the own region are refused.
+	// one knows nothing: who founds its region refuses quorums of more than that, and
+	// nothing is taken over but of owners that have done so before.
 	Told []string
 	// Seeds says that other members of the own region were named to this one: it
 	// founds its region only if none of them turns up within FoundAfter.

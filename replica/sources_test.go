@@ -166,8 +166,8 @@ func TestRegionsThatHaveNotMet(t *testing.T) {
 	for _, m := range []*member{eu, us} {
 		m.do(incr("k", 1))
 		eventually(t, m.options.Member+" knows its neighbour", func() bool { return strings.Count(m.seen(), ";") == 1 })
-		for _, level := range []pb.Consistency{most, pb.Consistency_EACH_QUORUM, all, pb.Consistency_LINEARIZABLE} {
-			if _, err := m.at(level, incr("k", 1)); !errors.Is(err, ErrNotEnough) || !strings.Contains(err.Error(), "has not heard of them yet; nothing was changed") {
+		for _, level := range []pb.Consistency{most, each, all, exact} {
+			if _, err := m.at(level, incr("k", 1)); !errors.Is(err, ErrNotEnough) || !strings.Contains(err.Error(), "or start it without naming them; nothing was changed") {
 				t.Errorf("%s at %v: %v", m.options.Member, level, err)
 			}
 		}
@@ -190,5 +190,59 @@ func TestRegionsThatHaveNotMet(t *testing.T) {
 	c.converge()
 	if n := eu.number(count("k")); n != 4 {
 		t.Errorf("%d, want 4", n)
+	}
+}
+
+// A region that is there was told of one that was named and never founded: it takes quorums,
+// and whoever joins takes over, as its owners know who was there when they came.
+func TestRegionThatNeverCame(t *testing.T) {
+	c := newCluster(t, memnet.Options{})
+	eu := c.start("eu-1", inRegion("eu"))
+	told := func(o *Options) {
+		inRegion("eu")(o)
+		o.Joins, o.Told = true, []string{"us"}
+	}
+	second := c.start("eu-2", told)
+	if err := eu.Enroll(&pb.Member{Name: "us-1", Region: "us"}); err != nil {
+		t.Fatal(err)
+	}
+	newcomer := c.start("eu-3", told)
+	for _, m := range []*member{second, newcomer} {
+		eventually(t, m.options.Member+" owns what it is to own", func() bool {
+			return !slices.ContainsFunc(m.shards[:testShards], func(s *shard) bool { return !s.is(complete) })
+		})
+	}
+	for _, m := range []*member{newcomer, second} {
+		if m == second {
+			m.restart(nil)
+		}
+		for _, level := range []pb.Consistency{local, most, each, all, exact} {
+			if _, err := m.atWithin(level, 20_000, incr("k", 1)); err != nil {
+				t.Errorf("%s at %v: %v", m.options.Member, level, err)
+			}
+		}
+	}
+}
+
+// Who is the only owner of its region by the table, and may have lost its disk and with it
+// what it knew of others, takes nothing over before it has heard of those who were named to it.
+func TestNobodyVouches(t *testing.T) {
+	c := newCluster(t, memnet.Options{})
+	eu := c.start("eu-1", func(o *Options) { inRegion("eu")(o); o.Joins = true })
+	eventually(t, "its region is there", func() bool {
+		l, err := eu.view()
+		return err == nil && l.regions["eu"] != nil && l.regions["eu"].isThere()
+	})
+	if err := eu.Enroll(&pb.Member{Name: "eu-2", Region: "eu"}); err != nil {
+		t.Fatal(err)
+	}
+	known, err := eu.view()
+	if err != nil {
+		t.Fatal(err)
+	}
+	unsure := *known
+	unsure.untold = []string{"us"}
+	if _, err := eu.asOfNow(t.Context(), &unsure, eu.shards[0]); !errors.Is(err, ErrNotEnough) || !strings.Contains(err.Error(), "other regions us") {
+		t.Errorf("it goes by what it alone knows: %v", err)
 	}
 }

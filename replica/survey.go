@@ -34,15 +34,22 @@ func (r *Replica) catchUp(l *layout, s *shard) error {
 
 // asOfNow returns what the owners of a shard have heard of it, once they are the owners
 // by the table as these have heard of it, too: another region may have changed its own.
+// The table was whole at some time for whoever has taken the shard over in this region: so
+// one of them is enough to go by, whichever regions were named to this member.
 func (r *Replica) asOfNow(ctx context.Context, l *layout, s *shard) ([]heard, error) {
 	for {
-		if err := l.whole(); err != nil {
-			return nil, err
-		}
 		near, all := l.sources(r.options.Region, s.index)
+		unsure := l.whole()
+		if unsure != nil && len(without(near, r.options.Member, false).owners) == 0 {
+			return nil, unsure
+		}
 		answers, err := r.surveyed(ctx, s, near, all)
 		if err != nil {
 			return nil, err
+		}
+		vouches := func(h heard) bool { return h.complete && slices.Contains(near, h.owner) }
+		if unsure != nil && !slices.ContainsFunc(answers, vouches) {
+			return nil, unsure
 		}
 		tables := answers
 		if len(answers) == 0 {
