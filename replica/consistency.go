@@ -63,7 +63,7 @@ func (r *Replica) electoratesAt(level pb.Consistency, shard int) ([]map[string][
 		return nil, fmt.Errorf("%w: this member has not heard of any other one yet", ErrNotEnough)
 	}
 	if hasFounded {
-		err = l.allows(level)
+		err = l.allows(level, r.options.Region)
 	}
 	return l.electorates(shard), err
 }

@@ -326,9 +326,11 @@ func (l *layout) whole() error {
 
 // allows returns an error as long as quorums of a level that a member of a region takes
 // with what it has founded may be none: others may go by a table that has nothing in
-// common with this one. Who has taken its copy over had a table that was whole, see asOfNow.
-func (l *layout) allows(level pb.Consistency) error {
-	if level == pb.Consistency_ONE || level == pb.Consistency_LOCAL_QUORUM {
+// common with this one, and in its own region nobody has a copy, where more are wanted.
+// Who has taken its copy over had a table that was whole, see asOfNow.
+func (l *layout) allows(level pb.Consistency, region string) error {
+	alone := l.regions[region] == nil || min(l.owners, len(l.regions[region].wanted.GetSeats())) < 2
+	if level == pb.Consistency_ONE || level == pb.Consistency_LOCAL_QUORUM && alone {
 		return nil
 	}
 	return l.whole()

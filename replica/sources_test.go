@@ -166,7 +166,7 @@ func TestRegionsThatHaveNotMet(t *testing.T) {
 	for _, m := range []*member{eu, us} {
 		m.do(incr("k", 1))
 		eventually(t, m.options.Member+" knows its neighbour", func() bool { return strings.Count(m.seen(), ";") == 1 })
-		for _, level := range []pb.Consistency{most, each, all, exact} {
+		for _, level := range []pb.Consistency{local, most, each, all, exact} {
 			if _, err := m.at(level, incr("k", 1)); !errors.Is(err, ErrNotEnough) || !strings.Contains(err.Error(), "or start it without naming them; nothing was changed") {
 				t.Errorf("%s at %v: %v", m.options.Member, level, err)
 			}
@@ -207,15 +207,15 @@ func TestRegionThatNeverCame(t *testing.T) {
 		t.Fatal(err)
 	}
 	newcomer := c.start("eu-3", told)
-	for _, m := range []*member{second, newcomer} {
-		eventually(t, m.options.Member+" owns what it is to own", func() bool {
-			return !slices.ContainsFunc(m.shards[:testShards], func(s *shard) bool { return !s.is(complete) })
-		})
-	}
-	for _, m := range []*member{newcomer, second} {
-		if m == second {
+	for _, restarts := range []bool{false, true} {
+		m := newcomer
+		if restarts {
+			m = second
 			m.restart(nil)
 		}
+		eventually(t, m.options.Member+" owns what it is to own", func() bool {
+			return !slices.ContainsFunc(m.shards[:testShards], func(s *shard) bool { return !s.is(complete) || !s.serving.Load() })
+		})
 		for _, level := range []pb.Consistency{local, most, each, all, exact} {
 			if _, err := m.atWithin(level, 20_000, incr("k", 1)); err != nil {
 				t.Errorf("%s at %v: %v", m.options.Member, level, err)
