@@ -147,7 +147,9 @@ func (r *Replica) ask(ctx context.Context, member string, q *pb.SyncRequest) (*p
 // insist asks up to four times within a time, the pauses in between doubling, and
 // returns the first reply. A peer that is back is heard before what is sent to it
 // takes another way than the link that has broken, and that loses a question
-// without a word. Questions change nothing, so that two at a time do no harm.
+// without a word. Questions change nothing, so that two at a time do no harm. That one
+// fails says nothing of those that are under way, as when the peer is busy with these;
+// but where nobody is there to take it, nobody is there to answer them.
 func insist(ctx context.Context, within time.Duration, ask func(context.Context) ([]byte, error)) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
@@ -160,11 +162,14 @@ func insist(ctx context.Context, within time.Duration, ask func(context.Context)
 	again := time.NewTimer(0)
 	defer again.Stop()
 	pause := within / (1<<times - 1)
-	for left := times; ; {
+	for left, open := times, 0; ; {
 		select {
 		case got := <-replies:
-			return got.data, got.err
+			if open--; got.err == nil || open == 0 || errors.Is(got.err, transport.ErrNoResponders) {
+				return got.data, got.err
+			}
 		case <-again.C:
+			open++
 			if left--; left > 0 {
 				again.Reset(pause)
 				pause *= 2

@@ -474,37 +474,51 @@ func TestQuestionDiesWithThePeer(t *testing.T) {
 }
 
 // What is lost on its way to a peer that is there is asked again, long before it
-// is given up.
+// is given up. A repetition that fails does not end what was asked before.
 func TestQuestionIsRepeated(t *testing.T) {
+	type attempt struct {
+		took time.Duration
+		err  error
+	}
+	lost, answered := attempt{took: time.Hour}, attempt{}
+	busy, gone := attempt{err: transport.ErrBusy}, attempt{err: transport.ErrNoResponders}
 	for name, test := range map[string]struct {
-		lost  int // questions
-		err   error
-		after time.Duration
+		attempts []attempt // the last one stands for all that follow
+		asked    int
+		err      error
+		after    time.Duration
 	}{
-		"none lost":             {0, nil, 0},
-		"one lost":              {1, nil, time.Second},
-		"two lost":              {2, nil, 3 * time.Second},
-		"three lost":            {3, nil, 7 * time.Second},
-		"all lost":              {9, context.DeadlineExceeded, 15 * time.Second},
-		"nobody":                {0, transport.ErrNoResponders, 0},
-		"nobody at second hand": {1, transport.ErrNoResponders, time.Second},
+		"none lost":               {[]attempt{answered}, 1, nil, 0},
+		"one lost":                {[]attempt{lost, answered}, 2, nil, time.Second},
+		"two lost":                {[]attempt{lost, lost, answered}, 3, nil, 3 * time.Second},
+		"three lost":              {[]attempt{lost, lost, lost, answered}, 4, nil, 7 * time.Second},
+		"all lost":                {[]attempt{lost}, 4, context.DeadlineExceeded, 15 * time.Second},
+		"nobody":                  {[]attempt{gone}, 1, transport.ErrNoResponders, 0},
+		"nobody at second hand":   {[]attempt{lost, gone}, 2, transport.ErrNoResponders, time.Second},
+		"busy":                    {[]attempt{busy}, 1, transport.ErrBusy, 0},
+		"busy with the first one": {[]attempt{{took: 2 * time.Second}, busy}, 2, nil, 2 * time.Second},
+		"busy with a lost one":    {[]attempt{lost, busy}, 4, context.DeadlineExceeded, 15 * time.Second},
+		"busy, then not":          {[]attempt{lost, busy, answered}, 3, nil, 3 * time.Second},
+		"all fail":                {[]attempt{{2 * time.Second, transport.ErrInterrupted}, busy}, 2, transport.ErrInterrupted, 2 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble.Test(t, func(t *testing.T) {
 				var asked atomic.Int32
 				began := time.Now()
 				data, err := insist(t.Context(), 15*time.Second, func(ctx context.Context) ([]byte, error) {
-					if int(asked.Add(1)) <= test.lost {
-						<-ctx.Done()
+					is := test.attempts[min(int(asked.Add(1)), len(test.attempts))-1]
+					select {
+					case <-time.After(is.took):
+						return []byte("answer"), is.err
+					case <-ctx.Done():
 						return nil, ctx.Err()
 					}
-					return []byte("answer"), test.err
 				})
 				if !errors.Is(err, test.err) || err == nil && string(data) != "answer" || time.Since(began) != test.after {
 					t.Errorf("%q, %v after %v; want %v after %v", data, err, time.Since(began), test.err, test.after)
 				}
-				if n := int(asked.Load()); n != min(test.lost+1, 4) {
-					t.Errorf("asked %d times", n)
+				if n := int(asked.Load()); n != test.asked {
+					t.Errorf("asked %d times, want %d", n, test.asked)
 				}
 			})
 		})
