@@ -51,7 +51,7 @@ type Options struct {
 	GossipInterval time.Duration
 	// QuestionTimeout is how long a peer may take to answer a question before
 	// another one is asked. Meanwhile the question is repeated: after 1/15 of the
-	// time, 3/15 and 7/15. Default 15 s.
+	// time, 3/15 and 7/15; one that may be slow to answer, after 5/15. Default 15 s.
 	QuestionTimeout time.Duration
 	// SessionPatience is how long a request waits for this copy to hear what
 	// its session has seen elsewhere. Clients ask again. Default 500 ms.

@@ -126,7 +126,7 @@ func (r *Replica) ask(ctx context.Context, member string, q *pb.SyncRequest) (*p
 	n := r.network.Load()
 	q.Cluster, q.Protocol = r.cluster, pb.Protocol
 	question := marshal(q)
-	data, err := insist(ctx, r.options.QuestionTimeout, func(ctx context.Context) ([]byte, error) {
+	data, err := insist(ctx, r.options.QuestionTimeout, timesOf(q), func(ctx context.Context) ([]byte, error) {
 		r.counters.syncBytes.Add(uint64(len(question)))
 		return n.transport.Request(ctx, transport.Sync(member), question)
 	})
@@ -144,16 +144,24 @@ func (r *Replica) ask(ctx context.Context, member string, q *pb.SyncRequest) (*p
 	return &answer, nil
 }
 
-// insist asks up to four times within a time, the pauses in between doubling, and
+// timesOf returns how many times a question is put at most. A walk takes a peer long that
+// has much to compare, and it goes on with each though nobody waits for it any more.
+func timesOf(q *pb.SyncRequest) int {
+	if q.GetWalk() != nil {
+		return 2
+	}
+	return 4
+}
+
+// insist asks up to some times within a time, the pauses in between doubling, and
 // returns the first reply. A peer that is back is heard before what is sent to it
 // takes another way than the link that has broken, and that loses a question
 // without a word. Questions change nothing, so that two at a time do no harm. That one
 // fails says nothing of those that are under way, as when the peer is busy with these;
 // but where nobody is there to take it, nobody is there to answer them.
-func insist(ctx context.Context, within time.Duration, ask func(context.Context) ([]byte, error)) ([]byte, error) {
+func insist(ctx context.Context, within time.Duration, times int, ask func(context.Context) ([]byte, error)) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	const times = 4
 	type reply struct {
 		data []byte
 		err  error

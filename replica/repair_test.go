@@ -482,30 +482,34 @@ func TestQuestionIsRepeated(t *testing.T) {
 	}
 	lost, answered := attempt{took: time.Hour}, attempt{}
 	busy, gone := attempt{err: transport.ErrBusy}, attempt{err: transport.ErrNoResponders}
+	walk := &pb.SyncRequest{What: &pb.SyncRequest_Walk{Walk: &pb.Walk{}}}
 	for name, test := range map[string]struct {
+		question *pb.SyncRequest
 		attempts []attempt // the last one stands for all that follow
 		asked    int
 		err      error
 		after    time.Duration
 	}{
-		"none lost":               {[]attempt{answered}, 1, nil, 0},
-		"one lost":                {[]attempt{lost, answered}, 2, nil, time.Second},
-		"two lost":                {[]attempt{lost, lost, answered}, 3, nil, 3 * time.Second},
-		"three lost":              {[]attempt{lost, lost, lost, answered}, 4, nil, 7 * time.Second},
-		"all lost":                {[]attempt{lost}, 4, context.DeadlineExceeded, 15 * time.Second},
-		"nobody":                  {[]attempt{gone}, 1, transport.ErrNoResponders, 0},
-		"nobody at second hand":   {[]attempt{lost, gone}, 2, transport.ErrNoResponders, time.Second},
-		"busy":                    {[]attempt{busy}, 1, transport.ErrBusy, 0},
-		"busy with the first one": {[]attempt{{took: 2 * time.Second}, busy}, 2, nil, 2 * time.Second},
-		"busy with a lost one":    {[]attempt{lost, busy}, 4, context.DeadlineExceeded, 15 * time.Second},
-		"busy, then not":          {[]attempt{lost, busy, answered}, 3, nil, 3 * time.Second},
-		"all fail":                {[]attempt{{2 * time.Second, transport.ErrInterrupted}, busy}, 2, transport.ErrInterrupted, 2 * time.Second},
+		"none lost":               {nil, []attempt{answered}, 1, nil, 0},
+		"one lost":                {nil, []attempt{lost, answered}, 2, nil, time.Second},
+		"two lost":                {nil, []attempt{lost, lost, answered}, 3, nil, 3 * time.Second},
+		"three lost":              {nil, []attempt{lost, lost, lost, answered}, 4, nil, 7 * time.Second},
+		"all lost":                {nil, []attempt{lost}, 4, context.DeadlineExceeded, 15 * time.Second},
+		"nobody":                  {nil, []attempt{gone}, 1, transport.ErrNoResponders, 0},
+		"nobody at second hand":   {nil, []attempt{lost, gone}, 2, transport.ErrNoResponders, time.Second},
+		"busy":                    {nil, []attempt{busy}, 1, transport.ErrBusy, 0},
+		"busy with the first one": {nil, []attempt{{took: 2 * time.Second}, busy}, 2, nil, 2 * time.Second},
+		"busy with a lost one":    {nil, []attempt{lost, busy}, 4, context.DeadlineExceeded, 15 * time.Second},
+		"busy, then not":          {nil, []attempt{lost, busy, answered}, 3, nil, 3 * time.Second},
+		"all fail":                {nil, []attempt{{2 * time.Second, transport.ErrInterrupted}, busy}, 2, transport.ErrInterrupted, 2 * time.Second},
+		"a walk lost":             {walk, []attempt{lost, answered}, 2, nil, 5 * time.Second},
+		"a slow walk":             {walk, []attempt{{took: 14 * time.Second}}, 2, nil, 14 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble.Test(t, func(t *testing.T) {
 				var asked atomic.Int32
 				began := time.Now()
-				data, err := insist(t.Context(), 15*time.Second, func(ctx context.Context) ([]byte, error) {
+				data, err := insist(t.Context(), 15*time.Second, timesOf(test.question), func(ctx context.Context) ([]byte, error) {
 					is := test.attempts[min(int(asked.Add(1)), len(test.attempts))-1]
 					select {
 					case <-time.After(is.took):
