@@ -15,8 +15,8 @@ const (
 	// what its end of the network takes at once: so that nobody, by requests that
 	// take their time, keeps all others out.
 	maxGuest = 256
-	// maxQuestion bounds a question of who is no administrator, in bytes: it has
-	// nothing to say.
+	// maxQuestion bounds a question of who is no administrator, and one of anybody for
+	// what the cluster is, in bytes: it has nothing to say.
 	maxQuestion = 1 << 10
 )
 

@@ -181,17 +181,7 @@ func (r *Replica) serveInfo(_ context.Context, m transport.Message) ([]byte, err
 		return marshal(&pb.ClusterInfo{Error: EncodeError(err)}), nil
 	}
 	defer leave()
-	_, err = r.user(m.Subject)
-	var request pb.Request
-	if err == nil {
-		if err = proto.Unmarshal(m.Data, &request); err != nil {
-			err = fmt.Errorf("%w: %w", crdt.ErrInvalid, err)
-		}
-	}
-	if err == nil {
-		err = checkProtocol(request.GetProtocol())
-	}
-	if err != nil {
+	if err := r.admitInfo(m); err != nil {
 		if !errors.Is(err, ErrUnavailable) {
 			r.refuse(transport.UserToken(m.Subject), fmt.Errorf("a question: %w", err))
 		}
@@ -201,6 +191,22 @@ func (r *Replica) serveInfo(_ context.Context, m transport.Message) ([]byte, err
 		Cluster: r.options.Cluster, Shards: uint32(r.options.Shards), Member: r.options.Member,
 		Region: r.options.Region, Version: r.options.Version, Regions: r.options.Regions(), Consistency: r.defaultLevel(),
 	}), nil
+}
+
+// admitInfo says whether a user may know what the cluster is: whoever is one may,
+// by a request that has no operations.
+func (r *Replica) admitInfo(m transport.Message) error {
+	if _, err := r.user(m.Subject); err != nil {
+		return err
+	}
+	if n := len(m.Data); n > maxQuestion {
+		return fmt.Errorf("%w: %d bytes to ask what the cluster is; it takes %d", crdt.ErrInvalid, n, maxQuestion)
+	}
+	var request pb.Request
+	if err := proto.Unmarshal(m.Data, &request); err != nil {
+		return fmt.Errorf("%w: %w", crdt.ErrInvalid, err)
+	}
+	return checkProtocol(request.GetProtocol())
 }
 
 // serveSync answers another member of the cluster.

@@ -297,18 +297,21 @@ func TestMalformedOfUsers(t *testing.T) {
 	defer web.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
+	// What would be a request but for its many operations.
+	parts := bytes.Repeat([]byte{0x0a, 0}, transport.MaxMessageBytes/2-8)
+	if parts, err = (proto.MarshalOptions{}).MarshalAppend(parts, &pb.Request{Protocol: pb.Protocol}); err != nil {
+		t.Fatal(err)
+	}
 	for _, subject := range []string{
 		transport.Requests("eu", 3, "web"), transport.Requests("eu", 9999, "web"), transport.Fallback("eu", 3, "web"), transport.Questions("eu-1", "web"), "kv.eu.x.web",
+		transport.Info("web"),
 	} {
-		for what, data := range map[string][]byte{"noise": []byte("\xff\xffnoise"), "nothing": nil, "much": bytes.Repeat([]byte{0xff}, transport.MaxMessageBytes)} {
+		for what, data := range map[string][]byte{"noise": []byte("\xff\xffnoise"), "nothing": nil, "much": bytes.Repeat([]byte{0xff}, transport.MaxMessageBytes), "parts": parts} {
 			before := counters(t, eu1)["messages_malformed"] + counters(t, eu1)["messages_forbidden"]
 			said, err := web.Request(ctx, subject, data)
-			var answer pb.Answer // its error has the place that those of other answers have
-			if err == nil {
-				err = proto.Unmarshal(said, &answer)
-			}
-			if err != nil || answer.GetError() == nil {
-				t.Errorf("%s at %s: %v, %v; want a refusal", what, subject, &answer, err)
+			asks := subject == transport.Info("web") && what == "nothing" // which is all there is to say
+			if err != nil || (refusalIn(t, subject, said) == nil) != asks {
+				t.Errorf("%s at %s: %.64q, %v; want a refusal", what, subject, said, err)
 			}
 			if after := counters(t, eu1)["messages_malformed"] + counters(t, eu1)["messages_forbidden"]; after != before+1 && what != "nothing" {
 				t.Errorf("%s at %s is counted %d times", what, subject, after-before)
@@ -321,6 +324,22 @@ func TestMalformedOfUsers(t *testing.T) {
 	if n, err := eu1.Client().Counter("k").Value(t.Context()); n != 1 || err != nil {
 		t.Errorf("the counter is %d, %v; want 1", n, err)
 	}
+}
+
+// refusalIn returns the error that an answer carries.
+func refusalIn(t *testing.T, subject string, said []byte) *pb.Error {
+	t.Helper()
+	var answer interface {
+		proto.Message
+		GetError() *pb.Error
+	} = &pb.Answer{} // its error has the place that those of answers to questions have
+	if subject == transport.Info("web") {
+		answer = &pb.ClusterInfo{}
+	}
+	if err := proto.Unmarshal(said, answer); err != nil {
+		t.Fatal(err)
+	}
+	return answer.GetError()
 }
 
 // spy returns the end of a network of somebody who has all that a member has, and
