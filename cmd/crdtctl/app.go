@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -44,8 +46,8 @@ func app(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 		},
 		Flags: []cli.Flag{
 			&cli.StringSliceFlag{
-				Name: "server", Usage: "member to connect to, `HOST:PORT`, the nearest first (repeatable)",
-				Value: cli.NewStringSlice("127.0.0.1:4222"), EnvVars: []string{"ATOLL_SERVER"},
+				Name: "server", Usage: "member to connect to, `HOST:PORT`, the nearest first (repeatable; in $ATOLL_SERVER with commas between)",
+				Value: cli.NewStringSlice(defaultServers()...), DefaultText: defaultServer,
 			},
 			&cli.StringFlag{Name: "key", TakesFile: true, Usage: "log in with the key of a user in `FILE`", EnvVars: []string{"ATOLL_KEY"}},
 			&cli.StringFlag{Name: "ca", TakesFile: true, Usage: "speak TLS, and trust members by the authority in `FILE`", EnvVars: []string{"ATOLL_CA"}},
@@ -64,11 +66,20 @@ func app(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 		},
 		Reader: stdin, Writer: stdout, ErrWriter: stderr,
 		HideHelpCommand: true, // arrange understands "help"
-		OnUsageError:    misused,
-		ExitErrHandler:  func(*cli.Context, error) {}, // errors are reported by run
+		// A comma is a part of a prefix, and of a password.
+		DisableSliceFlagSeparator: true,
+		OnUsageError:              misused,
+		ExitErrHandler:            func(*cli.Context, error) {}, // errors are reported by run
 	}
 	settle(a.Commands)
 	return a
+}
+
+const defaultServer = "127.0.0.1:4222"
+
+// defaultServers are those of who says no --server.
+func defaultServers() []string {
+	return strings.FieldsFunc(cmp.Or(os.Getenv("ATOLL_SERVER"), defaultServer), func(r rune) bool { return r == ',' || r == ' ' })
 }
 
 // settle gives all commands what package cli does not hand down. Without

@@ -65,6 +65,31 @@ func TestDefaultsAreSaid(t *testing.T) {
 	check(a.Name, a.Flags, a.Commands)
 }
 
+// Members are named by flags, or all in one variable.
+func TestServers(t *testing.T) {
+	for _, test := range []struct {
+		variable string
+		flags    []string
+		want     []string
+	}{
+		{"", nil, []string{defaultServer}},
+		{"a:1, b:2", nil, []string{"a:1", "b:2"}},
+		{"a:1", []string{"--server", "b:2", "--server", "nats://u:p,w@c:3"}, []string{"b:2", "nats://u:p,w@c:3"}},
+	} {
+		t.Setenv("ATOLL_SERVER", test.variable)
+		a := app(nil, io.Discard, io.Discard)
+		a.Action = func(c *cli.Context) error {
+			if got := c.StringSlice("server"); !slices.Equal(got, test.want) {
+				t.Errorf("%q and %q are %q; want %q", test.variable, test.flags, got, test.want)
+			}
+			return nil
+		}
+		if err := a.RunContext(t.Context(), append([]string{"crdtctl"}, test.flags...)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestSuggestion(t *testing.T) {
 	known := []string{"counter", "set", "status", "verify", "h"}
 	for word, want := range map[string]string{

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -46,7 +47,7 @@ revoke the first.`,
 				Name: "set", ArgsUsage: "NAME", Usage: "make a user, or change what one may do", Before: takes(1, 1),
 				Flags: []cli.Flag{
 					&cli.StringFlag{Name: "role", Usage: "`ROLE` of the user: read, write or admin; required of a new one"},
-					&cli.StringSliceFlag{Name: "prefix", Usage: "only keys that begin with `PREFIX`, in place of those before; \"\" is all (repeatable)"},
+					&cli.StringSliceFlag{Name: "prefix", KeepSpace: true, Usage: "only keys that begin with `PREFIX`, in place of those before; \"\" is all (repeatable)"},
 				},
 				Action: changeUser(func(c *cli.Context, u *client.User, known bool) error {
 					if !known && !c.IsSet("role") {
@@ -192,8 +193,19 @@ func (s usersAnswer) print(w io.Writer) {
 	for _, u := range s.Users {
 		prefixes := "all"
 		if len(u.Prefixes) > 0 {
-			prefixes = strings.Join(u.Prefixes, " ")
+			prefixes = strings.Join(apart(u.Prefixes), " ")
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", u.Name, u.Role, prefixes, strings.Join(u.Keys, " "))
 	}
+}
+
+// apart quotes the prefixes that would not be told apart with a space between.
+func apart(prefixes []string) (shown []string) {
+	for _, p := range prefixes {
+		if strings.Contains(p, " ") {
+			p = strconv.Quote(p)
+		}
+		shown = append(shown, p)
+	}
+	return shown
 }

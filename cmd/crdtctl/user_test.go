@@ -45,6 +45,11 @@ func TestUsers(t *testing.T) {
 	done(as("root", "user", "key", "web", filepath.Join(dir, "web.key")), " U")
 	as("root", "user", "key", "web", filepath.Join(dir, "web.key")).wantLine(t, exitUsage, "exists")
 	done(as("root", "user", "set", "look", "--role", "read"), "look  read   all")
+	// A prefix is what it says, to the last comma and space.
+	for prefix, shown := range map[string]string{"tenant:7,": "tenant:7,", ",": ",", "team a ": `"team a "`, " ": `" "`, "": "all"} {
+		done(as("root", "user", "set", "exact", "--role", "read", "--prefix", prefix), "exact  read   "+shown+" ")
+	}
+	done(as("root", "user", "remove", "exact"), "web")
 	done(as("root", "user", "key", "look", filepath.Join(dir, "look.key")), "look")
 
 	done(as("web", "counter", "incr", "cart:1"), "1")

@@ -55,7 +55,9 @@ func app() *cli.App {
 		Description:     description,
 		Version:         server.Version,
 		HideHelpCommand: true,
-		Action:          run,
+		// A comma is a part of a password.
+		DisableSliceFlagSeparator: true,
+		Action:                    run,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "config", Usage: "read the configuration from `FILE`"},
 			&cli.StringFlag{Name: "data", Usage: "keep everything in directory `DIR`"},

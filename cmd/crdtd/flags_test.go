@@ -61,6 +61,7 @@ func TestFlags(t *testing.T) {
 		"--secret-file", "23", "--tls-ca", "24", "--tls-cert", "25", "--tls-key", "26", "--insecure",
 	), everything)
 	want(t, configFrom(t, "--clock-offset", "-1h"), server.Config{ClockOffset: -time.Hour})
+	want(t, configFrom(t, "--nats", "nats://u:p,w@127.0.0.1:1"), server.Config{NATS: []string{"nats://u:p,w@127.0.0.1:1"}})
 	want(t, configFrom(t, "--scrub-interval", "0s"), server.Config{ScrubInterval: -1}) // never
 }
 

@@ -56,7 +56,7 @@ func Attach(ctx context.Context, o AttachOptions) (*Server, error) {
 	defaults := Options{MaxInFlight: o.MaxInFlight, Logger: o.Logger, Lost: o.Lost}.withDefaults()
 	c := newConn(o.Region+"."+o.Name, defaults.MaxInFlight, defaults.Logger, defaults.Lost)
 	done := make(chan error, 1)
-	go func() { done <- c.attach(strings.Join(o.Servers, ","), options) }()
+	go func() { done <- c.attach(listed(o.Servers), options) }()
 	select {
 	case err = <-done:
 	case <-ctx.Done():
@@ -219,6 +219,16 @@ func serverURL(text string) (*url.URL, error) {
 	}
 	_, _, err = splitAddress("server", u.Host, 1)
 	return u, err
+}
+
+// listed returns servers as the client library takes them, with commas between: one
+// that is in a password is written in the other way that URLs have.
+func listed(urls []string) string {
+	escaped := make([]string, len(urls))
+	for i, text := range urls {
+		escaped[i] = strings.ReplaceAll(text, ",", "%2C")
+	}
+	return strings.Join(escaped, ",")
 }
 
 // hosts lists servers without passwords.

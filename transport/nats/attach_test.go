@@ -219,14 +219,14 @@ func TestAttachLogsIn(t *testing.T) {
 	strangeCert, strangeKey := other.certify("stranger")
 	operatedAt := foreign(t, operated)
 	nkeyAt := foreign(t, natsserver.Options{Nkeys: []*natsserver.NkeyUser{{Nkey: public}}})
-	userAt := foreign(t, natsserver.Options{Username: "member", Password: "right"})
+	userAt := foreign(t, natsserver.Options{Username: "member", Password: "right,2"})
 	tlsAt := foreign(t, natsserver.Options{TLSConfig: ca.serverTLS(), TLSVerify: true, TLSTimeout: patience.Seconds()})
 	small := foreign(t, natsserver.Options{MaxPayload: 1 << 20})
 	for name, c := range map[string]struct {
 		o       nats.AttachOptions
 		refused bool
 	}{
-		"a user":                {nats.AttachOptions{Servers: []string{"nats://member:right@" + userAt}}, false},
+		"a user":                {nats.AttachOptions{Servers: []string{"nats://member:right,2@" + userAt}}, false},
 		"a wrong password":      {nats.AttachOptions{Servers: []string{"nats://member:secret-0@" + userAt}}, true},
 		"no user":               {nats.AttachOptions{Servers: []string{userAt}}, true},
 		"an nkey":               {nats.AttachOptions{Servers: []string{nkeyAt}, Nkey: f.write("nkey", seed)}, false},

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"time"
 
 	natsgo "github.com/nats-io/nats.go"
@@ -98,7 +97,7 @@ func Dial(ctx context.Context, urls []string, o DialOptions) (*Conn, error) {
 	c := newConn(o.Name, defaults.MaxInFlight, defaults.Logger, defaults.Lost)
 	done := make(chan error, 1)
 	go func() {
-		done <- c.connect(strings.Join(urls, ","), uses{events: true, requests: true},
+		done <- c.connect(listed(urls), uses{events: true, requests: true},
 			append(options, natsgo.DontRandomize(), natsgo.Timeout(timeout), natsgo.ReconnectWait(remoteReconnectWait))...)
 	}()
 	select {
