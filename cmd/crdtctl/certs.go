@@ -34,10 +34,11 @@ func certsCommand() *cli.Command {
          --secret-file DIR/secret ...
    crdtctl --ca DIR/ca.crt --key DIR/root.key user set web --role write
 
-A member that runs takes a new certificate by itself.`,
+A member that runs takes a new certificate by itself. Without --host it is for the
+hosts of the one before it.`,
 		Before: takes(1, 1),
 		Flags: []cli.Flag{
-			&cli.StringSliceFlag{Name: "host", Usage: "name or address by which clients reach the member: `HOST` (repeatable)", DefaultText: "localhost, 127.0.0.1, ::1"},
+			&cli.StringSliceFlag{Name: "host", Usage: "name or address by which clients reach the member: `HOST` (repeatable)", DefaultText: "those of NAME.crt, or else localhost, 127.0.0.1, ::1"},
 			&cli.StringFlag{Name: "name", Value: "member", Usage: "`NAME` of the certificate's files"},
 			&cli.IntFlag{Name: "days", Value: 365, Usage: "for how many `N` days the certificate holds"},
 		},
@@ -49,10 +50,6 @@ var fileName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
 func makeCerts(c *cli.Context) error {
 	dir, name, days := c.Args().First(), c.String("name"), c.Int("days")
-	hosts := c.StringSlice("host")
-	if len(hosts) == 0 {
-		hosts = []string{"localhost", "127.0.0.1", "::1"}
-	}
 	switch {
 	case !fileName.MatchString(name) || name == "ca" || name == keys.Root:
 		return usagef("--name %q; it takes 1 to 64 letters, digits, - or _, and neither ca nor root", name)
@@ -60,6 +57,10 @@ func makeCerts(c *cli.Context) error {
 		return usagef("--days %d; it takes 1 to 3650", days)
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	hosts, err := hostsOf(c, filepath.Join(dir, name+".crt"))
+	if err != nil {
 		return err
 	}
 	now := time.Now()
@@ -71,6 +72,19 @@ func makeCerts(c *cli.Context) error {
 	}
 	made := certificates{Dir: dir, Name: name, Hosts: hosts, Until: now.AddDate(0, 0, days).UTC().Format(time.DateOnly)}
 	return answer(c, made, made.print)
+}
+
+// hostsOf returns those that a certificate is to be for: as the command line says,
+// or as the one that is there.
+func hostsOf(c *cli.Context, certificate string) ([]string, error) {
+	if hosts := c.StringSlice("host"); len(hosts) > 0 {
+		return hosts, nil
+	}
+	hosts, err := keys.Hosts(certificate)
+	if errors.Is(err, fs.ErrNotExist) {
+		return []string{"localhost", "127.0.0.1", "::1"}, nil
+	}
+	return hosts, err
 }
 
 // makeSecrets makes the secret, and what follows from it, as far as it is not

@@ -132,3 +132,29 @@ func TestCertsRefused(t *testing.T) {
 		t.Error("what failed left a secret")
 	}
 }
+
+// A certificate that takes the place of another is for the same hosts, unless it is
+// said for which.
+func TestCertsAgain(t *testing.T) {
+	dir := t.TempDir()
+	for _, test := range []struct {
+		args []string
+		want string
+	}{
+		{nil, `"hosts":["localhost","127.0.0.1","::1"]`},
+		{[]string{"--host", "10.0.0.1", "--host", "eu-1.example.org"}, `"hosts":["10.0.0.1","eu-1.example.org"]`},
+		{nil, `"hosts":["eu-1.example.org","10.0.0.1"]`},
+		{[]string{"--name", "other"}, `"hosts":["localhost","127.0.0.1","::1"]`},
+		{[]string{"--host", "fd00::1"}, `"hosts":["fd00::1"]`},
+		{nil, `"hosts":["fd00::1"]`},
+	} {
+		out := crdtctl(t, "", append([]string{"certs", dir, "--json"}, test.args...)...)
+		if out.code != exitOK || !strings.Contains(out.stdout, test.want) {
+			t.Errorf("%q: exit code %d, %s%s; want %s", test.args, out.code, out.stdout, out.stderr, test.want)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "member.crt"), []byte("junk"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	crdtctl(t, "", "certs", dir).wantLine(t, exitFailure, "no CERTIFICATE in PEM")
+}

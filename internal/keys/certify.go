@@ -14,6 +14,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -134,6 +135,24 @@ func (a *authority) certify(files Files, name string, hosts []string, days int, 
 		err = os.Rename(files.Cert+".new", files.Cert)
 	}
 	return err
+}
+
+// Hosts returns the names and addresses that a member's certificate, in a file, is
+// for.
+func Hosts(path string) ([]string, error) {
+	der, err := readPEM(path, "CERTIFICATE")
+	if err != nil {
+		return nil, err
+	}
+	certificate, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	hosts := slices.DeleteFunc(certificate.DNSNames, func(name string) bool { return name == MemberName })
+	for _, ip := range certificate.IPAddresses {
+		hosts = append(hosts, ip.String())
+	}
+	return hosts, nil
 }
 
 func serial() *big.Int {
