@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"crypto/sha256"
@@ -67,6 +68,7 @@ type importing struct {
 	client *client.Client
 	reader *transfer.Reader
 	from   int
+	first  client.OperationID // that the first block is given, if it is
 	id     client.OperationID // of the block under way
 	next   int                // all lines before it are in
 	done   imported
@@ -90,13 +92,13 @@ type numbered struct {
 }
 
 func importLines(c *cli.Context) error {
-	i := &importing{from: c.Int("from"), id: client.NewOperationID()}
+	i := &importing{from: c.Int("from")}
 	if i.from < 1 {
 		return usagef("--from %d; it takes 1 or more", i.from)
 	}
 	if c.IsSet("id") {
 		var err error
-		if i.id, err = client.ParseOperationID(c.String("id")); err != nil {
+		if i.first, err = client.ParseOperationID(c.String("id")); err != nil {
 			return usagef("%w; an import that stopped has said it", err)
 		}
 	}
@@ -199,6 +201,8 @@ func (i *importing) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return i.stopped(errors.New("interrupted"))
 		}
+		// Not before: a block may be long in coming, and an id is too old at some time.
+		i.id, i.first = cmp.Or(i.first, client.NewOperationID()), client.OperationID{}
 		if err := i.writeAll(ctx, b.lines); err != nil {
 			return i.stoppedIn(ctx, b, err)
 		}
@@ -209,7 +213,6 @@ func (i *importing) run(ctx context.Context) error {
 		default:
 			return i.stopped(b.end)
 		}
-		i.id = client.NewOperationID()
 		i.show(i.done)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/atolldb/atoll/client"
 	"github.com/atolldb/atoll/crdt"
+	"github.com/atolldb/atoll/internal/transfer"
 	"github.com/atolldb/atoll/internal/wan"
 	"github.com/atolldb/atoll/server"
 )
@@ -211,6 +213,36 @@ func TestImportGoesOn(t *testing.T) {
 	old := "018f00000000" + strings.Repeat("0", 20)
 	crdtctl(t, "", "import", path, "--id", old, "--server", member.Addresses().Client).
 		wantLine(t, exitUnknown, "its id was made", "go on with --from 1 and without --id, and their counters count again")
+}
+
+// TestImportOfASlowPipe: the id of a block is no older than the block.
+func TestImportOfASlowPipe(t *testing.T) {
+	cl := start(t, server.Config{Region: "eu"}).Client()
+	if _, err := cl.Counter("full").Add(t.Context(), math.MaxInt64); err != nil {
+		t.Fatal(err)
+	}
+	const good, bad = `{"key":"n","type":"counter","value":"1"}` + "\n", `{"key":"full","type":"counter","value":"1"}` + "\n"
+	for which, before := range map[string]string{"first": "", "second": strings.Repeat(good, blockLines)} {
+		r, w := io.Pipe()
+		written := make(chan struct{})
+		i := &importing{client: cl, reader: transfer.NewReader(r), from: 1, show: func(imported) { close(written) }}
+		var arrived int64
+		go func() {
+			if before != "" {
+				_, _ = io.WriteString(w, before)
+				<-written
+			}
+			began := time.Now().UnixMilli()
+			for arrived = began; arrived == began; arrived = time.Now().UnixMilli() {
+			}
+			_, _ = io.WriteString(w, bad)
+			_ = w.Close()
+		}()
+		err := i.run(t.Context())
+		if made := i.id.Time().UnixMilli(); !errors.Is(err, client.ErrOverflow) || made < arrived {
+			t.Errorf("the %s block came at %d, its id is of %d: %v", which, arrived, made, err)
+		}
+	}
 }
 
 // TestImportRefuses: a damaged or cut line is refused by its number, and it is said
