@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"time"
 
@@ -130,7 +129,7 @@ func (o Options) resolved() (Options, error) {
 			return o, fmt.Errorf("%w: the authorities of members cannot be used: %w", ErrInvalid, err)
 		}
 	}
-	if u, err := url.Parse(o.Servers[0]); err == nil && u.User != nil && o.User == "" {
+	if u, err := address(o.Servers[0]); err == nil && u.User != nil && o.User == "" {
 		if _, isUser := u.User.Password(); isUser { // or it is a token
 			o.User = u.User.Username()
 		}

@@ -57,12 +57,16 @@ func TestConnectFails(t *testing.T) {
 		"nobody there":     {client.Options{Servers: []string{nobody(t)}}, client.ErrUnreachable, "unreachable: no member answers at 127.0.0.1:"},
 		"nobody answers":   {client.Options{Servers: []string{mute(t)}, Timeout: 50 * time.Millisecond}, client.ErrUnreachable, "127.0.0.1:"},
 		"not a member":     {client.Options{Servers: []string{stranger(t)}}, client.ErrUnreachable, "listens there has no member"},
+		"a password":       {client.Options{Servers: []string{"u:secret@" + nobody(t)}}, client.ErrUnreachable, "no member answers at 127.0.0.1:"},
+		"a token":          {client.Options{Servers: []string{"nats://secret@" + nobody(t)}}, client.ErrUnreachable, "no member answers at 127.0.0.1:"},
+		"a token and more": {client.Options{Servers: []string{"nats://secret@127.0.0.1:1/"}}, client.ErrInvalid, `"127.0.0.1:1" is not`},
+		"no user's name":   {client.Options{Servers: []string{"a*b:secret@127.0.0.1:1"}}, client.ErrInvalid, `the name of a user, "a*b"`},
 		"no such name":     {client.Options{Servers: []string{"no..name:4222"}}, client.ErrUnreachable, `; the name "no..name" cannot be resolved`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, err := client.Connect(t.Context(), test.options)
-			if c != nil || !errors.Is(err, test.kind) || !strings.Contains(err.Error(), test.text) {
-				t.Errorf("%v; want %v: %s", err, test.kind, test.text)
+			if c != nil || !errors.Is(err, test.kind) || !strings.Contains(err.Error(), test.text) || strings.Contains(err.Error(), "secret") {
+				t.Errorf("%v; want %v: %s, and no password", err, test.kind, test.text)
 			}
 		})
 	}

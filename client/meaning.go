@@ -134,11 +134,19 @@ func withoutPasswords(servers []string) string {
 	shown := make([]string, len(servers))
 	for i, server := range servers {
 		shown[i] = server
-		if u, err := url.Parse(server); err == nil && u.User != nil {
+		if u, err := address(server); err == nil && u.User != nil {
 			shown[i] = u.Host
 		}
 	}
 	return strings.Join(shown, " or ")
+}
+
+// address reads the address of a server, with or without a scheme.
+func address(server string) (*url.URL, error) {
+	if !strings.Contains(server, "://") {
+		server = "nats://" + server
+	}
+	return url.Parse(server)
 }
 
 // why says what is known of why nobody answers at an address.

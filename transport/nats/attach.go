@@ -211,11 +211,11 @@ func serverURL(text string) (*url.URL, error) {
 		full = "nats://" + text
 	}
 	u, err := url.Parse(full)
-	if err != nil { // its text may hold a password
+	if err != nil || strings.Contains(u.Path+u.RawQuery+u.Fragment, "@") { // any part of it may be of a password
 		return nil, errors.New("nats: a server is not host:port, nats://host:port or tls://host:port")
 	}
 	if u.Scheme != "nats" && u.Scheme != "tls" || u.Path != "" || u.RawQuery != "" || strings.Contains(u.Host, ",") {
-		return nil, fmt.Errorf("nats: server %q is not host:port, nats://host:port or tls://host:port", u.Redacted())
+		return nil, fmt.Errorf("nats: server %q is not host:port, nats://host:port or tls://host:port", u.Host)
 	}
 	_, _, err = splitAddress("server", u.Host, 1)
 	return u, err

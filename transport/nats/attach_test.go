@@ -275,6 +275,8 @@ func TestAttachBadOptions(t *testing.T) {
 		{func(o *nats.AttachOptions) { o.Servers = []string{"here"} }, "host:port"},
 		{func(o *nats.AttachOptions) { o.Servers = []string{"http://127.0.0.1:80"} }, "tls://host:port"},
 		{func(o *nats.AttachOptions) { o.Servers = []string{"nats://u:secret-0@127.0.0.1:80/x"} }, "tls://host:port"},
+		{func(o *nats.AttachOptions) { o.Servers = []string{"nats://secret-0@127.0.0.1:80/"} }, `server "127.0.0.1:80"`},
+		{func(o *nats.AttachOptions) { o.Servers = []string{"secret-0/1@127.0.0.1:80"} }, "tls://host:port"},
 		{func(o *nats.AttachOptions) { o.Servers = []string{"nats://u:secret-0@127.0.0.1:x"} }, "tls://host:port"},
 		{func(o *nats.AttachOptions) { o.Servers = []string{"127.0.0.1:0"} }, "port"},
 		{func(o *nats.AttachOptions) { o.Credentials, o.Nkey = "a", "b" }, "take one"},
