@@ -301,9 +301,16 @@ func (c Config) checkNames() error {
 		names = append(names, [2]string{"region", region})
 	}
 	for _, name := range names {
-		if !namePattern.MatchString(name[1]) {
-			return fmt.Errorf("%w: the %s name %q is not 1 to 64 letters, digits, - or _", ErrConfig, name[0], name[1])
+		if err := checkName(name[0], name[1]); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+func checkName(of, name string) error {
+	if !namePattern.MatchString(name) {
+		return fmt.Errorf("%w: the %s name %q is not 1 to 64 letters, digits, - or _", ErrConfig, of, name)
 	}
 	return nil
 }

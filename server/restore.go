@@ -29,7 +29,8 @@ type Restore struct {
 	Files []string
 	// Data is where the directory is to be: it is empty, or not there.
 	Data string
-	// Member and Region are those in the backup if empty.
+	// Member and Region are those in the backup if empty, and else ErrConfig if they
+	// cannot be names.
 	Member, Region string
 	// Progress is told the part that is done, of all files; it may be nil.
 	Progress func(part float64)
@@ -40,6 +41,9 @@ type Restore struct {
 // Run reads all files to the end before it makes anything, and removes what it
 // made when it fails; nothing else.
 func (r *Restore) Run(ctx context.Context) (backup.Header, error) {
+	if err := r.checkNames(); err != nil {
+		return backup.Header{}, err
+	}
 	last, identity, err := r.check(ctx)
 	if err != nil {
 		return last, err
@@ -62,6 +66,19 @@ func (r *Restore) put(ctx context.Context, identity []byte, created bool) error 
 		return fmt.Errorf("%w: %w", ErrNotEmpty, err)
 	}
 	return errors.Join(err, removeIn(r.Data, created))
+}
+
+// checkNames refuses names under which no member would start.
+func (r *Restore) checkNames() error {
+	for _, name := range [][2]string{{"member", r.Member}, {"region", r.Region}} {
+		if name[1] == "" {
+			continue
+		}
+		if err := checkName(name[0], name[1]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // check reads all files, and returns what the last says, and what the first does

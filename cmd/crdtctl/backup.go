@@ -155,7 +155,7 @@ func restore(c *cli.Context) error {
 	}
 	h, err := r.Run(c.Context)
 	switch {
-	case errors.Is(err, server.ErrNotEmpty), errors.Is(err, server.ErrChain), errors.Is(err, backup.ErrDamaged), errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, server.ErrConfig), errors.Is(err, server.ErrNotEmpty), errors.Is(err, server.ErrChain), errors.Is(err, backup.ErrDamaged), errors.Is(err, fs.ErrNotExist):
 		return usageError{fmt.Errorf("%w; nothing was restored", err)}
 	case err != nil:
 		return readError{error: err}

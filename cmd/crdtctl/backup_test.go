@@ -237,6 +237,12 @@ func TestRestoreRefused(t *testing.T) {
 			t.Fatalf("%v left a directory behind: %v", files, err)
 		}
 	}
+	for flag, name := range map[string]string{"--name": "eu 1", "--region": strings.Repeat("e", 65)} {
+		crdtctl(t, "", "restore", "--data", path("data"), flag, name, path("a")).wantLine(t, exitUsage, name, "is not 1 to 64", "nothing was restored")
+		if _, err := os.Stat(path("data")); !os.IsNotExist(err) {
+			t.Fatalf("%s left a directory behind: %v", flag, err)
+		}
+	}
 	mustRestore(t, path("data"), path("a"), path("b"), path("c"))
 	crdtctl(t, "", "restore", "--data", path("data"), path("a")).wantLine(t, exitUsage, "not empty")
 	crdtctl(t, "", "backup", path("a")).wantLine(t, exitUsage, "is there already")
