@@ -90,10 +90,11 @@ func isUnknown(err error) bool {
 // that something may have been.
 func reading(do cli.ActionFunc) cli.ActionFunc {
 	return func(c *cli.Context) error {
-		if err := do(c); err != nil {
-			return readError{error: err}
+		err := do(c)
+		if err == nil || errors.As(err, new(readError)) { // which may say what goes on
+			return err
 		}
-		return nil
+		return readError{error: err}
 	}
 }
 

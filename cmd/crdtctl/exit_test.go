@@ -84,7 +84,8 @@ func member(t *testing.T, answer func(ctx context.Context) ([]byte, error)) (add
 		transport.Info(transport.Any): func(context.Context, transport.Message) ([]byte, error) {
 			return proto.Marshal(&pb.ClusterInfo{Shards: 8, Member: "member", Region: "eu"})
 		},
-		transport.AllRequests("eu"): func(ctx context.Context, _ transport.Message) ([]byte, error) { return answer(ctx) },
+		transport.AllRequests("eu"):                  func(ctx context.Context, _ transport.Message) ([]byte, error) { return answer(ctx) },
+		transport.Questions("member", transport.Any): func(ctx context.Context, _ transport.Message) ([]byte, error) { return answer(ctx) },
 	} {
 		if _, err := s.Serve(subject, transport.OwnersGroup, handle); err != nil {
 			t.Fatal(err)
@@ -168,8 +169,12 @@ func TestInterrupted(t *testing.T) {
 	}
 
 	for line, want := range map[string]output{
-		"counter get k":  {exitFailure, "", "crdtctl: interrupted\n"},
-		"counter incr k": {exitUnknown, "", "crdtctl: interrupted; a write may have been done or not\n"},
+		"counter get k":       {exitFailure, "", "crdtctl: interrupted\n"},
+		"members":             {exitFailure, "", "crdtctl: interrupted\n"},
+		"ring":                {exitFailure, "", "crdtctl: interrupted\n"},
+		"settings":            {exitFailure, "", "crdtctl: interrupted\n"},
+		"settings --owners 2": {exitUnknown, "", "crdtctl: interrupted; a write may have been done or not\n"},
+		"counter incr k":      {exitUnknown, "", "crdtctl: interrupted; a write may have been done or not\n"},
 	} {
 		asked := make(chan struct{}, 9)
 		slow := member(t, func(ctx context.Context) ([]byte, error) {
@@ -187,6 +192,15 @@ func TestInterrupted(t *testing.T) {
 		if got := (output{code, stdout.String(), stderr.String()}); got != want {
 			t.Errorf("%s: %+v; want %+v", line, got, want)
 		}
+	}
+}
+
+// What goes on is said of a command that changes nothing, too.
+func TestInterruptedWatch(t *testing.T) {
+	watching := reading(func(*cli.Context) error { return readError{context.Canceled, "it goes on"} })
+	var stderr bytes.Buffer
+	if code := report(&stderr, watching(nil)); code != exitFailure || stderr.String() != "crdtctl: interrupted; it goes on\n" {
+		t.Errorf("exit code %d, %q", code, stderr.String())
 	}
 }
 

@@ -28,7 +28,7 @@ are is what one member sees: the one connected to, or MEMBER.
            once in 10^8 times
    SILENT  time since its last heartbeat`,
 		Before: takes(0, 1),
-		Action: func(c *cli.Context) error {
+		Action: reading(func(c *cli.Context) error {
 			return connected(c, func(ctx context.Context, cl *client.Client) error {
 				member := c.Args().First()
 				views, err := cl.Members(ctx, member)
@@ -47,7 +47,7 @@ are is what one member sees: the one connected to, or MEMBER.
 				}
 				return answer(c, m, m.print)
 			})
-		},
+		}),
 	}
 }
 

@@ -62,29 +62,36 @@ all the same; crdtctl ring --watch goes on showing it.`,
 			watchFlag(),
 		},
 		Action: func(c *cli.Context) error {
-			return connected(c, func(ctx context.Context, cl *client.Client) error {
-				var rings *client.Rings
-				var err error
-				if c.IsSet("default-consistency") {
-					rings, err = cl.SetConsistency(ctx, client.Consistency(c.String("default-consistency")))
-				}
-				if err == nil && c.IsSet("owners") {
-					rings, err = cl.SetOwners(ctx, c.Int("owners"))
-				}
-				if err == nil && rings == nil { // nothing is to be changed
-					rings, err = cl.Rings(ctx, "")
-				}
-				if err == nil && c.Bool("watch") {
-					rings, err = watch(ctx, cl, c.Int("owners"), newProgress(c))
-				}
-				if err != nil {
-					return err
-				}
-				s := settingsAnswer{Owners: rings.Owners, Consistency: string(rings.Consistency), Shards: rings.Shards, Changing: changing(rings)}
-				return answer(c, s, s.print)
-			})
+			if c.IsSet("owners") || c.IsSet("default-consistency") {
+				return settings(c)
+			}
+			return reading(settings)(c)
 		},
 	}
+}
+
+func settings(c *cli.Context) error {
+	return connected(c, func(ctx context.Context, cl *client.Client) error {
+		var rings *client.Rings
+		var err error
+		if c.IsSet("default-consistency") {
+			rings, err = cl.SetConsistency(ctx, client.Consistency(c.String("default-consistency")))
+		}
+		if err == nil && c.IsSet("owners") {
+			rings, err = cl.SetOwners(ctx, c.Int("owners"))
+		}
+		if err == nil && rings == nil { // nothing is to be changed
+			rings, err = cl.Rings(ctx, "")
+		}
+		if err == nil && c.Bool("watch") {
+			rings, err = watch(ctx, cl, c.Int("owners"), newProgress(c))
+		}
+		if err != nil {
+			return err
+		}
+		s := settingsAnswer{Owners: rings.Owners, Consistency: string(rings.Consistency), Shards: rings.Shards, Changing: changing(rings)}
+		return answer(c, s, s.print)
+	})
 }
 
 type settingsAnswer struct {
