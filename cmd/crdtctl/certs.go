@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -56,11 +57,11 @@ func makeCerts(c *cli.Context) error {
 	case days < 1 || days > 3650:
 		return usagef("--days %d; it takes 1 to 3650", days)
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
 	hosts, err := hostsOf(c, filepath.Join(dir, name+".crt"))
 	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
 	now := time.Now()
@@ -78,6 +79,11 @@ func makeCerts(c *cli.Context) error {
 // or as the one that is there.
 func hostsOf(c *cli.Context, certificate string) ([]string, error) {
 	if hosts := c.StringSlice("host"); len(hosts) > 0 {
+		for _, host := range hosts {
+			if host == "" || strings.ContainsAny(host, ", /") {
+				return nil, usagef("--host %q; it takes one name or address, and --host again for another", host)
+			}
+		}
 		return hosts, nil
 	}
 	hosts, err := keys.Hosts(certificate)

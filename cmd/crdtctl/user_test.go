@@ -124,6 +124,9 @@ func TestCertsRefused(t *testing.T) {
 	crdtctl(t, "", "certs").wantLine(t, exitUsage, "DIR")
 	crdtctl(t, "", "certs", dir, "--name", "../x").wantLine(t, exitUsage, "--name")
 	crdtctl(t, "", "certs", dir, "--days", "0").wantLine(t, exitUsage, "--days")
+	for _, host := range []string{"a,b", "", "10.0.0.0/8"} {
+		crdtctl(t, "", "certs", dir, "--host", host).wantLine(t, exitUsage, "it takes one name or address")
+	}
 	if err := os.WriteFile(filepath.Join(dir, "ca.crt"), []byte("junk"), 0o600); err != nil {
 		t.Fatal(err)
 	}
