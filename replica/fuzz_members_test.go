@@ -288,7 +288,7 @@ func FuzzHeard(f *testing.F) {
 					return err
 				},
 			} {
-				m.network.Store(&network{transport: &insisting{answer: answer, left: 3}})
+				m.network.Store(insists(answer, 3))
 				oneLine(t, ask())
 			}
 			if after := s.spoken.Load().AppendTo(nil); string(after) != string(before) {
@@ -351,7 +351,7 @@ func FuzzMend(f *testing.F) {
 		s := m.shards[fuzzShard]
 		before := m.State(fuzzShard).Vector
 		m.meetPeer()
-		m.network.Store(&network{transport: &insisting{answer: b, left: 6}})
+		m.network.Store(insists(b, 6))
 		allocs.Check(t, len(b), 4<<20, 400, func() {
 			if lost {
 				m.lose(s, errors.New("a test"))

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -315,17 +316,24 @@ func understood(t *testing.T, q *pb.Walk, data []byte) {
 type insisting struct {
 	transport.Transport
 	answer []byte
-	left   int
+	left   atomic.Int32 // a question that takes long is asked again meanwhile
 }
 
 func (i *insisting) Request(context.Context, string, []byte) ([]byte, error) {
-	if i.left--; i.left < 0 {
+	if i.left.Add(-1) < 0 {
 		return nil, transport.ErrUnreachable
 	}
 	return i.answer, nil
 }
 
 func (i *insisting) Publish(string, []byte) error { return nil }
+
+// insists returns a network of one peer, which answers so many questions.
+func insists(answer []byte, times int32) *network {
+	peer := &insisting{answer: answer}
+	peer.left.Store(times)
+	return &network{transport: peer}
+}
 
 // FuzzAnswer gives bytes to a member as a peer's answers to all that it asks.
 func FuzzAnswer(f *testing.F) {
@@ -347,7 +355,7 @@ func FuzzAnswer(f *testing.F) {
 				func() { _ = m.walk(t.Context(), "peer", fuzzShard) },
 				func() { m.askStates("peer") },
 			} {
-				m.network.Store(&network{transport: &insisting{answer: b, left: 3}})
+				m.network.Store(insists(b, 3))
 				ask()
 			}
 		})
