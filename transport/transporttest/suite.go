@@ -186,6 +186,16 @@ func ask(t *testing.T, from transport.Transport, subject, text string) string {
 	}
 }
 
+// askOnce requests a single time, of somebody who is known to answer.
+func askOnce(t *testing.T, from transport.Transport, subject, text string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if _, err := from.Request(ctx, subject, []byte(text)); err != nil {
+		t.Fatalf("Request(%q): %v", subject, err)
+	}
+}
+
 // askUntil requests until the answer is want.
 func askUntil(t *testing.T, from transport.Transport, subject, want string) {
 	t.Helper()
