@@ -64,8 +64,18 @@ func record(t *testing.T, random *rand.Rand, level pb.Consistency) []porcupine.O
 		regions = append(regions, name)
 	}
 	c.allKnow()
+	const least = 30 // operations that come to something
+	patienceMs := uint32(100)
+	if raceDetector {
+		patienceMs = 300
+	}
 	var mu sync.Mutex
 	var history []porcupine.Operation
+	isShort := func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(history) < least
+	}
 	done, writes := 0, 0
 	cut := ""
 	// meddle is called between operations, and changes the network every few.
@@ -86,7 +96,7 @@ func record(t *testing.T, random *rand.Rand, level pb.Consistency) []porcupine.O
 	for client := range 5 {
 		own := rand.New(rand.NewPCG(random.Uint64(), uint64(client)))
 		clients.Go(func() {
-			for range scaled(40, 20) {
+			for i := 0; i < scaled(40, 20) || isShort() && time.Since(began) < patience; i++ {
 				m := c.members[own.IntN(len(c.members))]
 				mu.Lock()
 				writes++
@@ -97,7 +107,7 @@ func record(t *testing.T, random *rand.Rand, level pb.Consistency) []porcupine.O
 					op = set("r", a.value)
 				}
 				called := time.Since(began).Nanoseconds()
-				answer, err := m.atWithin(level, 100, op)
+				answer, err := m.atWithin(level, patienceMs, op)
 				returned := time.Since(began).Nanoseconds()
 				output := ""
 				switch {
@@ -125,7 +135,7 @@ func record(t *testing.T, random *rand.Rand, level pb.Consistency) []porcupine.O
 			history[i].ClientId = 100 + i
 		}
 	}
-	if len(history) < 30 {
+	if len(history) < least {
 		t.Errorf("only %d operations came to something", len(history))
 	}
 	return history
