@@ -43,7 +43,7 @@ func TestKill(t *testing.T) {
 	p := promise{facts: map[string]string{}}
 	for round := range scaled(4, 2) {
 		p.pending = map[string]map[string]string{}
-		n := killOne(t, dir, round, 50+random.IntN(1000), p.take)
+		n := killOne(t, dir, round, 50+random.IntN(scaled(1000, 300)), p.take)
 		m := openKilled(t, dir)
 		audit(t, m.disk, m.options) // before anything could have been rebuilt
 		m.open()

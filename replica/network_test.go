@@ -28,7 +28,7 @@ func TestFaultyNetwork(t *testing.T) {
 			o.QuestionTimeout = 50 * time.Millisecond
 		})
 	}
-	rounds := scaled(120, 50)
+	rounds := scaled(120, 30)
 	var mu sync.Mutex
 	sums, adds := map[string]int64{}, map[string]bool{}
 	var writers sync.WaitGroup
