@@ -113,6 +113,7 @@ func TestBalanceAndMovement(t *testing.T) {
 			t.Parallel()
 			var load, move []float64
 			beyond := 0
+			test.sets /= fewer
 			for seed := range uint64(test.sets) {
 				members := equal(names(seed, 11), test.zones)
 				ten := place(t, members[:10], test.shards, test.rf)
@@ -147,7 +148,7 @@ func TestFourthMemberMovesItsShare(t *testing.T) {
 	for _, shards := range []int{256, 1024} {
 		for rf := 1; rf <= 3; rf++ {
 			var move []float64
-			for seed := first; seed < first+100; seed++ {
+			for seed := first; seed < first+100/fewer; seed++ {
 				members := equal(names(seed, 4), 1)
 				n := moved(place(t, members[:3], shards, rf), place(t, members, shards, rf))
 				move = append(move, float64(n)/(float64(shards*rf)/4))
