@@ -10,12 +10,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/atolldb/atoll/client"
+	"github.com/atolldb/atoll/internal/ports"
 	"github.com/atolldb/atoll/server"
 	"github.com/atolldb/atoll/transport"
 	"github.com/atolldb/atoll/transport/nats"
@@ -75,24 +76,13 @@ func newSupercluster(t *testing.T) *supercluster {
 	return s
 }
 
-// drawn keeps a port from being drawn twice while nobody listens there.
-var drawn sync.Map
-
 func freePort(t *testing.T) string {
 	t.Helper()
-	for {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, port, _ := net.SplitHostPort(l.Addr().String())
-		if err := l.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if _, taken := drawn.LoadOrStore(port, true); !taken {
-			return port
-		}
+	port, err := ports.Draw()
+	if err != nil {
+		t.Fatal(err)
 	}
+	return strconv.Itoa(port)
 }
 
 // start starts the server of a region, and waits until it takes clients.

@@ -8,7 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"sync"
+
+	"github.com/atolldb/atoll/internal/ports"
 )
 
 // Cluster is one member in each of several regions, or more.
@@ -43,9 +44,13 @@ func New(program, dir string, regions []string, flags ...string) (*Cluster, erro
 }
 
 func (c *Cluster) layOut(region, name string) error {
-	addresses, err := freeAddresses(3)
-	if err != nil {
-		return err
+	var addresses [3]string
+	for i := range addresses {
+		port, err := ports.Draw()
+		if err != nil {
+			return err
+		}
+		addresses[i] = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	}
 	c.Members = append(c.Members, &Member{
 		Name: name, Region: region, Data: filepath.Join(c.dir, name),
@@ -96,45 +101,4 @@ func (c *Cluster) Close() error {
 		errs = append(errs, m.Kill())
 	}
 	return errors.Join(errs...)
-}
-
-// Ports are drawn from below those that systems hand out by themselves, so
-// that a member finds its own free again after a restart.
-const (
-	lowestPort  = 10_000
-	highestPort = 32_000
-)
-
-// drawn are the ports that this process has given to members, which may not
-// listen yet, or not now.
-var drawn = struct {
-	sync.Mutex
-	ports map[int]bool
-}{ports: map[int]bool{}}
-
-// freeAddresses returns addresses where nobody listens now, and which no member
-// of this process was given.
-func freeAddresses(n int) ([]string, error) {
-	drawn.Lock()
-	defer drawn.Unlock()
-	var addresses []string
-	for range 100 {
-		port := lowestPort + rand.IntN(highestPort-lowestPort)
-		if drawn.ports[port] {
-			continue
-		}
-		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-		if err != nil {
-			continue
-		}
-		address := l.Addr().String()
-		if err := l.Close(); err != nil {
-			return nil, err
-		}
-		drawn.ports[port] = true
-		if addresses = append(addresses, address); len(addresses) == n {
-			return addresses, nil
-		}
-	}
-	return nil, fmt.Errorf("cluster: hardly a port from %d to %d is free", lowestPort, highestPort)
 }

@@ -83,7 +83,7 @@ func atoll() plan {
 		{"adapters, and the suites that they pass", false, []string{
 			"internal/store/badgerstore", "internal/store/faultstore", "internal/store/memstore", "internal/store/storetest",
 			"transport/nats", "transport/memnet", "transport/transporttest",
-			"internal/traffic", "internal/keys",
+			"internal/traffic", "internal/keys", "internal/ports",
 		}},
 		// internal/resp and internal/dashboard are yet to be built.
 		{"faces", false, []string{"client", "internal/resp", "internal/dashboard", "internal/metrics"}},

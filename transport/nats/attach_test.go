@@ -14,6 +14,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +23,7 @@ import (
 	natsserver "github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nkeys"
 
+	"github.com/atolldb/atoll/internal/ports"
 	"github.com/atolldb/atoll/transport"
 	"github.com/atolldb/atoll/transport/nats"
 	"github.com/atolldb/atoll/transport/transporttest"
@@ -301,17 +303,13 @@ func TestAttachBadOptions(t *testing.T) {
 // TestAttachLater: a member whose servers come up after it subscribes and serves
 // from then on, and is told that it may have missed something.
 func TestAttachLater(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0") // for the port
+	port, err := ports.Draw()
 	if err != nil {
-		t.Fatal(err)
-	}
-	address := listener.Addr().(*net.TCPAddr)
-	if err := listener.Close(); err != nil {
 		t.Fatal(err)
 	}
 	lost := make(chan string, 10)
 	end := attach(t, nats.AttachOptions{
-		Region: "eu", Name: "eu-1", Servers: []string{address.String()}, Lost: func(reason string) { lost <- reason },
+		Region: "eu", Name: "eu-1", Servers: []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}, Lost: func(reason string) { lost <- reason },
 	})
 	heard := make(chan string, 10)
 	if _, err := end.Subscribe("delta.*", func(m transport.Message) { heard <- string(m.Data) }); err != nil {
@@ -324,7 +322,7 @@ func TestAttachLater(t *testing.T) {
 	if _, err := request(t, end, "kv.1", "x"); !errors.Is(err, transport.ErrUnreachable) {
 		t.Errorf("request before there is a server: %v; want ErrUnreachable", err)
 	}
-	foreign(t, natsserver.Options{Port: address.Port})
+	foreign(t, natsserver.Options{Port: port})
 	select {
 	case <-lost:
 	case <-time.After(patience):
