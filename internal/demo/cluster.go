@@ -23,7 +23,7 @@ type cluster struct {
 	clients map[string]*client.Client
 }
 
-func startCluster(ctx context.Context, dir string) (_ *cluster, err error) {
+func startCluster(ctx context.Context, dir string, shards int) (_ *cluster, err error) {
 	c := &cluster{servers: map[string]*server.Server{}, clients: map[string]*client.Client{}}
 	defer func() {
 		if err != nil {
@@ -38,7 +38,7 @@ func startCluster(ctx context.Context, dir string) (_ *cluster, err error) {
 		own := addresses[region][0]
 		delete(addresses, region)
 		member, err := server.Start(ctx, server.Config{
-			Cluster: "demo", Region: region, Data: filepath.Join(dir, region),
+			Cluster: "demo", Region: region, Data: filepath.Join(dir, region), Shards: shards,
 			Listen: server.Listen{Client: "127.0.0.1:0"}, Regions: addresses, GatewayAdvertise: own,
 			SolicitDelay: 5 * time.Millisecond, GossipInterval: 250 * time.Millisecond,
 		}, nil)

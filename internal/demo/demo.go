@@ -60,6 +60,8 @@ type Options struct {
 	Terminal bool
 	// JSON takes the outcome as one JSON object, if not nil.
 	JSON io.Writer
+
+	shards int // 0: as many as clusters have by default
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -172,7 +174,7 @@ func (o Options) run(ctx context.Context) error {
 	defer remove()
 	screen := newScreen(o, truth.Hits)
 	screen.say("starting three regions, each with its own disk and NATS server ...")
-	c, err := startCluster(ctx, o.Dir)
+	c, err := startCluster(ctx, o.Dir, o.shards)
 	if err != nil {
 		return err
 	}

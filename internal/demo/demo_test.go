@@ -16,7 +16,7 @@ import (
 
 // small is traffic that is over in a moment.
 func small(out *strings.Builder) Options {
-	return Options{Hits: 300, Seed: 7, Cut: "none", CutAt: 50, HealAt: 80, Clients: 16, Out: out}
+	return Options{Hits: smallHits, Seed: 7, Cut: "none", CutAt: 50, HealAt: 80, Clients: 16, Out: out, shards: smallShards}
 }
 
 func TestEveryRegionEndsExactWhicheverIsCut(t *testing.T) {
@@ -51,7 +51,7 @@ func TestCheckSeesEveryKindOfMismatch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := startCluster(t.Context(), t.TempDir())
+	c, err := startCluster(t.Context(), t.TempDir(), o.shards)
 	if err != nil {
 		t.Fatal(err)
 	}
