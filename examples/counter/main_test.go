@@ -63,7 +63,7 @@ func TestCount(t *testing.T) {
 	}
 
 	network.Cut("us", wan.Reset)
-	err := run(t.Context(), []string{"--write", eu, "--read", us, "--wait", "200ms"}, &out)
+	err := run(t.Context(), []string{"--write", eu, "--read", us, "--wait", "3s"}, &out)
 	if !errors.Is(err, errNotArrived) || !strings.Contains(err.Error(), "still at 2, not 3") {
 		t.Errorf("a region that is cut off: %v", err)
 	}
