@@ -1,6 +1,7 @@
 package cluster_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -21,13 +22,15 @@ var shortLog = []string{"--shards", "8", "--log-limit", "4"}
 func fill(t *testing.T, m *cluster.Member, b *book.Book, what string, n int) {
 	t.Helper()
 	conn := connect(t, m)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
 	for i := range n {
 		began, name := time.Now(), fmt.Sprint(what, "-", i)
-		_, addErr := conn.Counter(fmt.Sprint("counter-", i%16)).Add(t.Context(), 1)
+		_, addErr := conn.Counter(fmt.Sprint("counter-", i%16)).Add(ctx, 1)
 		b.AddedTo(fmt.Sprint("counter-", i%16), 1, book.Done, began)
-		_, setErr := conn.Set(fmt.Sprint("set-", i%16)).Add(t.Context(), name)
+		_, setErr := conn.Set(fmt.Sprint("set-", i%16)).Add(ctx, name)
 		b.AddedElement(fmt.Sprint("set-", i%16), name, book.Done, began)
-		registerErr := conn.Register("register-"+name).Set(t.Context(), []byte(name))
+		registerErr := conn.Register("register-"+name).Set(ctx, []byte(name))
 		b.Wrote("register-"+name, name, book.Done, began)
 		if err := errors.Join(addErr, setErr, registerErr); err != nil {
 			t.Fatal(err)

@@ -19,20 +19,22 @@ func TestPause(t *testing.T) {
 	eu, us, ap := c.Members[0], c.Members[1], c.Members[2]
 	start(t, c.Members...)
 	b := book.New()
+	round := time.Now()
 	fill(t, ap, b, "before", 20)
+	bound := 8*time.Second + 3*time.Since(round)
 	converge(t, c)
 	if err := ap.Pause(); err != nil {
 		t.Fatal(err)
 	}
 	// Longer than it takes the others to give up on its connections, in the
 	// course of which they must not wait for it: a publisher that does is held
-	// up for ten seconds and more. (A busy machine takes three for a round.)
+	// up for ten seconds and more. A busy machine takes its time for any round.
 	for n, began := 0, time.Now(); time.Since(began) < 4*time.Second; n++ {
 		m := []*cluster.Member{eu, us}[n%2]
-		round := time.Now()
+		round = time.Now()
 		fill(t, m, b, fmt.Sprint("paused-", n), 20)
-		if took := time.Since(round); took > 9*time.Second {
-			t.Errorf("60 writes in %s took %v", m.Region, took)
+		if took := time.Since(round); took > bound {
+			t.Errorf("60 writes in %s took %v, of %v", m.Region, took, bound)
 		}
 	}
 	resumed := time.Now()
