@@ -117,7 +117,7 @@ func TestExitCodes(t *testing.T) {
 		"silent":      {silent, exitUnknown, "a write may have been done or not, so look before you repeat it"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			crdtctl(t, "", "counter", "incr", "k", "--timeout", "300ms", "--server", test.server).wantLine(t, test.code, test.text)
+			crdtctl(t, "", "counter", "incr", "k", "--timeout", "3s", "--server", test.server).wantLine(t, test.code, test.text)
 		})
 	}
 	t.Run("no address", func(t *testing.T) {

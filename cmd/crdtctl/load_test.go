@@ -13,7 +13,7 @@ import (
 func TestLoad(t *testing.T) {
 	t.Setenv("ATOLL_SERVER", start(t, server.Config{Region: "eu"}).Addresses().Client)
 	for range 2 { // the second time on what the first has left
-		o := crdtctl(t, "", "load", "--name", "n", "--rate", "1000", "--duration", "300ms", "--json")
+		o := crdtctl(t, "", "load", "--name", "n", "--rate", "1000", "--duration", "2s", "--json")
 		var a loadAnswer
 		if err := json.Unmarshal([]byte(o.stdout), &a); err != nil || o.code != exitOK || a.Acknowledged < 10 || a.Failed+a.Unknown > 0 || len(a.Missing) > 0 {
 			t.Fatalf("%+v, %v", o, err)
