@@ -173,7 +173,7 @@ func TestStopWithRequestUnderWay(t *testing.T) {
 	answered := make(chan error, 1)
 	go func() {
 		// Four fifths of that it waits for us.
-		ctx, giveUp := context.WithTimeout(ctx, 4*time.Second)
+		ctx, giveUp := context.WithTimeout(ctx, 10*time.Second)
 		defer giveUp()
 		_, err := all.Counter("k").Add(ctx, 1)
 		answered <- err
