@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
+	"sync"
 	"testing"
 	"time"
 
@@ -112,17 +114,20 @@ func TestNext(t *testing.T) {
 // TestAwait ends with enough writes, or with its context.
 func TestAwait(t *testing.T) {
 	b := New()
-	go func() {
-		for range 3 {
+	ctx, cancel := context.WithCancel(t.Context())
+	var writer sync.WaitGroup
+	writer.Go(func() {
+		for ctx.Err() == nil { // whenever the other begins to wait
 			b.AddedTo("c", 1, Done, time.Now())
 			b.AddedTo("c", 1, Refused, time.Now())
+			runtime.Gosched()
 		}
-	}()
+	})
 	if err := b.Await(t.Context(), 1); err != nil {
 		t.Error(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
+	writer.Wait()
 	if err := b.Await(ctx, 10); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
