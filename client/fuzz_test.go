@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/atolldb/atoll/crdt"
+	"github.com/atolldb/atoll/internal/allocs"
 	pb "github.com/atolldb/atoll/proto"
 	"github.com/atolldb/atoll/transport"
 )
@@ -57,19 +57,15 @@ func FuzzAnswer(f *testing.F) {
 			return b, nil
 		}}
 		c := s.client(100 * time.Millisecond)
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		for i, err := range everyCall(t.Context(), c.Session()) {
-			if err != nil && !slices.ContainsFunc(kinds, func(kind error) bool { return errors.Is(err, kind) }) {
-				t.Errorf("call %d: %v is none of the errors that there are", i, err)
+		allocs.Check(t, len(b), 1<<20, 2000, func() {
+			for i, err := range everyCall(t.Context(), c.Session()) {
+				if err != nil && !slices.ContainsFunc(kinds, func(kind error) bool { return errors.Is(err, kind) }) {
+					t.Errorf("call %d: %v is none of the errors that there are", i, err)
+				}
 			}
-		}
-		runtime.ReadMemStats(&after)
+		})
 		if s.asked > mostAsked {
 			t.Error("it asks for ever")
-		}
-		if used := after.TotalAlloc - before.TotalAlloc; used > uint64(1<<20+2000*len(b)) {
-			t.Errorf("%d bytes made it allocate %d", len(b), used)
 		}
 	})
 }

@@ -5,9 +5,10 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
-	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/atolldb/atoll/internal/allocs"
 )
 
 // FuzzBlocks: of a file made of blocks that have their checksums, and an end that
@@ -31,26 +32,25 @@ func FuzzBlocks(f *testing.F) {
 		file := scripted(script, pairs, size)
 		var told Total
 		shards := 0
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		h, total, err := Read(bytes.NewReader(file), Visitor{
-			Shard: func(shard int) error {
-				if shard != shards {
-					t.Errorf("shard %d comes after %d others", shard, shards)
-				}
-				shards++
-				return nil
-			},
-			Pair: func(key, value []byte) error {
-				told.Pairs++
-				told.Bytes += uint64(len(key) + len(value))
-				return nil
-			},
+		var h Header
+		var total Total
+		var err error
+		allocs.Check(t, len(file), 1<<20, 400, func() {
+			h, total, err = Read(bytes.NewReader(file), Visitor{
+				Shard: func(shard int) error {
+					if shard != shards {
+						t.Errorf("shard %d comes after %d others", shard, shards)
+					}
+					shards++
+					return nil
+				},
+				Pair: func(key, value []byte) error {
+					told.Pairs++
+					told.Bytes += uint64(len(key) + len(value))
+					return nil
+				},
+			})
 		})
-		runtime.ReadMemStats(&after)
-		if used := after.TotalAlloc - before.TotalAlloc; used > uint64(1<<20+400*len(file)) {
-			t.Errorf("%d bytes made it allocate %d", len(file), used)
-		}
 		switch {
 		case err != nil && (!errors.Is(err, ErrDamaged) || strings.Contains(err.Error(), "\n")):
 			t.Errorf("the error is not one line of ErrDamaged: %q", err)
