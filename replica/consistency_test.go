@@ -259,6 +259,36 @@ func TestQuorumsMeet(t *testing.T) {
 	}
 }
 
+// What a linearizable read shows, later ones show, too, whoever serves them: it
+// ends when a majority has heard what only the member that served it had.
+func TestReadsAreNotTakenBack(t *testing.T) {
+	c := newCluster(t, memnet.Options{})
+	a, b, z := c.start("a", enrolled("1")), c.start("b", enrolled("1")), c.start("z", enrolled("1"))
+	c.allKnow()
+	for i := range 30 {
+		c.network.CutRegion("a")
+		if _, err := a.at(one, incr("c", 1)); err != nil {
+			t.Fatal(err)
+		}
+		c.network.RestoreRegion("a")
+		first, err := a.atWithin(exact, 20_000, count("c"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.network.CutRegion("a")
+		reader := []*member{b, z}[i%2]
+		second, err := reader.atWithin(exact, 20_000, count("c"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.network.RestoreRegion("a")
+		shown, later := first.GetResults()[0].Number, second.GetResults()[0].Number
+		if shown != int64(i+1) || later != shown {
+			t.Fatalf("after %d increments, a reads %d, and then %s %d", i+1, shown, reader.options.Member, later)
+		}
+	}
+}
+
 // What nobody was asked is not promised: a write at one is there at once on its
 // own member only.
 func TestLevelOneAsksNobody(t *testing.T) {

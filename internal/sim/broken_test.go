@@ -351,7 +351,7 @@ var breaks = []breakage{
 	{"linear-first", "a linearizable write asks a quorum first", 300, []patch{
 		{"replica/consistency.go", `|| level == pb.Consistency_LINEARIZABLE {`, `|| level == pb.Consistency_LINEARIZABLE && !broken("linear-first") {`},
 	}, exactly},
-	{"linear-back", "a linearizable read ends when a quorum has heard what it shows", 300, []patch{
+	{"linear-back", "a linearizable read ends when a quorum has heard what it shows", 500, []patch{
 		{"replica/consistency.go", `(level != pb.Consistency_LINEARIZABLE || common`, `(level != pb.Consistency_LINEARIZABLE || broken("linear-back") || common`},
 	}, exactly},
 	{"leave-early", "a copy is removed when every owner has heard what it has", 150, []patch{
