@@ -6,6 +6,7 @@
 //	snapshot.go    reads, from a transaction shared by all snapshots of a commit
 //	dir.go, lock_* the directory: creating, locking, free space
 //	verify.go      damage: what is checked, and the layout of a table
+//	torn.go        damage in the middle of a log, and its layout
 //	place*         telling a directory from its copies
 //	background.go  reclaiming large values, checking tables
 //	usage.go       what it takes of the disk; whether it has failed
@@ -25,9 +26,12 @@
 // first sync, as ext4, XFS and Btrfs do. With OS, any suffix of the commits may be gone,
 // and if several logs were not written out yet, a part of the middle.
 //
-// A log or manifest damaged in the middle cannot be told from one that is torn at
-// the end: the rest is cut off, and with the manifest's end go the tables it
-// named. Who needs to know compares what it finds with its peers.
+// Of a log that is damaged in the middle the rest is cut off. What is left is an
+// older state, as a backup is: Open tells, and Place is another afterwards. Damage
+// to the very last commit cannot be told from one that a kill has torn. Nor can a
+// manifest that is damaged in the middle be told from one that is torn at the end:
+// with its end go the tables it named. Who needs to know compares what it finds
+// with its peers.
 //
 // # What it does not do
 //

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/atolldb/atoll/internal/store"
@@ -113,4 +114,57 @@ func wholeBatches(t *testing.T, dir string, at, keys int) int {
 		t.Errorf("torn at %d: %d keys, %v; batches have %d", at, n, err, keys)
 	}
 	return n / keys
+}
+
+// TestDamagedLog: what a kill leaves of a log is where it was. Of a log that was
+// damaged before its last commit, what is in front is there, and lies elsewhere.
+func TestDamagedLog(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	const batches, keys = 40, 5
+	key := func(n, k int) []byte { return fmt.Appendf(nil, "%03d-%d", n, k) }
+	master := t.TempDir()
+	s := openTest(t, Options{Dir: master})
+	defer s.Close()
+	if _, err := s.Place(true); err != nil {
+		t.Fatal(err)
+	}
+	var b store.Batch
+	for n := range batches {
+		b.Reset()
+		for k := range keys {
+			b.Put(key(n, k), []byte(lastKey+strings.Repeat("x", random.IntN(300))))
+		}
+		if err := s.Commit(&b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	log := filepath.Base(only(t, master, "*.mem"))
+	files := readDir(t, master)
+	good := files[log].data
+	for i := range 20 {
+		batch := random.IntN(batches - 1)
+		at := bytes.Index(good, key(batch, random.IntN(keys))) + random.IntN(len(key(0, 0)))
+		changed, damaged := slices.Clone(good), i%2 == 0
+		if damaged {
+			changed[at] ^= byte(1 + random.IntN(255))
+		} else {
+			clear(changed[at:])
+		}
+		dir := t.TempDir()
+		for name, f := range files {
+			if name == log {
+				f.data = changed
+			}
+			f.write(t, filepath.Join(dir, name))
+		}
+		if whole := wholeBatches(t, dir, at, keys); whole != batch {
+			t.Errorf("changed at %d, in batch %d: %d batches are there", at, batch, whole)
+		}
+		_, err := os.Stat(filepath.Join(dir, placeFile))
+		if kept := err == nil; kept == damaged {
+			t.Errorf("batch %d is damaged: %v; the place is kept: %v", batch, damaged, kept)
+		}
+	}
 }
