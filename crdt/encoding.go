@@ -10,7 +10,8 @@ import (
 // The canonical encoding: equal values have equal bytes, so that bytes can be
 // hashed, and decoding accepts nothing else. Integers are uvarints unless
 // said otherwise, strings are their length and their bytes, lists their length
-// and their items, dots and vectors in ascending order.
+// and their items, dots, vectors and fields in ascending order. So no encoding is
+// the beginning of another of its kind, and what was cut short is refused.
 //
 //	actor     8 bytes big-endian
 //	dot       actor seq
@@ -26,6 +27,10 @@ import (
 //	change    type(1) key name entries list(dot)
 //	clear     type(1) key vector
 //	event     version(1) dot zigzag(time) vector list(change) list(clear)
+//	span      string(start) vector
+//	heard     list of span
+//	field     string(position) string(entries)           entries not empty
+//	state     version(1) string(heard) list(field)
 
 const (
 	kindPresence     = 0
@@ -35,6 +40,14 @@ const (
 	kindCorrected    = 4
 
 	eventVersion = 1
+	// stateVersion is that of a State. The first version had neither number nor
+	// count of fields, so that it did not show when it was cut short; it began
+	// with a length of at least 3.
+	stateVersion = 2
+
+	// minFieldBytes is the length of the shortest field of a state: a position of
+	// 20 bytes and entries of 11, each behind its length.
+	minFieldBytes = 1 + 20 + 1 + 11
 )
 
 func (p Presence) appendTo(b []byte) []byte { return append(b, kindPresence) }

@@ -109,8 +109,8 @@ func (s *State) positions(lo, hi Position) []Position {
 
 // MarshalBinary returns the canonical encoding: equal copies have equal bytes.
 func (s *State) MarshalBinary() ([]byte, error) {
-	b := s.heard.AppendTo(nil)
-	b = append(binary.AppendUvarint(nil, uint64(len(b))), b...)
+	b := appendString([]byte{stateVersion}, string(s.heard.AppendTo(nil)))
+	b = binary.AppendUvarint(b, uint64(len(s.fields)))
 	for _, at := range s.positions("", End) {
 		b = appendString(b, string(at))
 		b = appendString(b, string(s.fields[at].AppendTo(nil)))
@@ -119,12 +119,17 @@ func (s *State) MarshalBinary() ([]byte, error) {
 }
 
 // UnmarshalBinary replaces the copy by an encoded one, or leaves it as it was
-// and returns what is wrong with the bytes.
+// and returns what is wrong with the bytes. They must be whole: a state without
+// some of its fields would say of these that they were removed.
 func (s *State) UnmarshalBinary(b []byte) error {
 	d := decoder{rest: b}
+	if v := d.byte(); d.err == nil && v != stateVersion {
+		return fmt.Errorf("%w: not a state of version %d", ErrInvalid, stateVersion)
+	}
 	spans := d.bytes(d.uvarint())
 	fields := map[Position]Entries{}
-	for last := Position(""); len(d.rest) > 0 && d.err == nil; {
+	last := Position("")
+	for n := d.count(minFieldBytes); n > 0 && d.err == nil; n-- {
 		at := Position(d.string())
 		encoded := d.bytes(d.uvarint())
 		if d.err != nil {

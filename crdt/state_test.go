@@ -2,7 +2,9 @@ package crdt_test
 
 import (
 	"encoding"
+	"fmt"
 	"math"
+	"strings"
 	"testing"
 
 	"github.com/atolldb/atoll/crdt"
@@ -28,6 +30,33 @@ func TestStateRefusesTheUnheard(t *testing.T) {
 		if err := crdt.NewState().UnmarshalBinary([]byte(encode(t, s))); err != nil {
 			t.Errorf("%s, heard: %v", name, err)
 		}
+	}
+}
+
+// TestStatesOfTheFirstVersion: they do not show whether they are whole, so they
+// are refused, and not for what they hold.
+func TestStatesOfTheFirstVersion(t *testing.T) {
+	for name, encoded := range map[string]string{
+		"empty": "\x03\x01\x00\x00",
+		"set": "\x0c\x01\x00\x01\x00\x00\x00\x00\x00\x00\x00\x03\x01" +
+			"\x19\x80\x0a\xd9\xd3\x85\xa0\x67\x1f\x00\x05value\x02\xc2\x68\x23\x90\x41\x2a\x8c\xf7y" +
+			"\x0b\x01\x00\x00\x00\x00\x00\x00\x00\x03\x01\x00",
+	} {
+		err := crdt.NewORSet(1).UnmarshalBinary([]byte(encoded))
+		refused(t, name, err)
+		if !strings.Contains(fmt.Sprint(err), "not a state of version 2") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestShortestField: the shortest key, without a name, and the shortest entry are
+// not taken for something cut off.
+func TestShortestField(t *testing.T) {
+	s := crdt.NewState()
+	drafted(t, s, 1, func(d *crdt.Draft) { must(d.AddElement("k", "")) })
+	if err := crdt.NewState().UnmarshalBinary([]byte(encode(t, s))); err != nil {
+		t.Error(err)
 	}
 }
 

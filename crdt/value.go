@@ -56,7 +56,8 @@ func (c *Copy) Heard() VersionVector { return c.state.heard.Vector().Clone() }
 // MarshalBinary returns the canonical encoding of the state, without the actor.
 func (c *Copy) MarshalBinary() ([]byte, error) { return c.state.MarshalBinary() }
 
-// UnmarshalBinary replaces the state. A program that saves a copy and loads it
+// UnmarshalBinary replaces the state, and refuses with ErrInvalid what is not a
+// whole one of the same type. A program that saves a copy and loads it
 // again must be sure that no delta was sent after it was saved, or go on under
 // a new actor.
 func (c *Copy) UnmarshalBinary(b []byte) error {

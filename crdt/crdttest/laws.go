@@ -33,8 +33,8 @@ type Kind[T Mergeable[T]] struct {
 
 // Laws checks that a type obeys the laws: merge is commutative, associative and
 // idempotent and never forgets, deltas come to the same as whole states, and
-// encodings are canonical. Histories are random; a failure prints the shortest
-// one that was found, and the seed.
+// encodings are canonical, none the beginning of another. Histories are random;
+// a failure prints the shortest one that was found, and the seed.
 func Laws[T Mergeable[T]](t *testing.T, k Kind[T]) {
 	laws := []struct {
 		name  string
@@ -49,6 +49,7 @@ func Laws[T Mergeable[T]](t *testing.T, k Kind[T]) {
 		{"what heard the same is the same", (*laboratory[T]).canonical},
 		{"decoding brings back what was encoded", (*laboratory[T]).roundTrip},
 		{"bytes that no copy encodes to are refused", (*laboratory[T]).strict},
+		{"what was cut short is refused", (*laboratory[T]).whole},
 	}
 	for _, law := range laws {
 		t.Run(law.name, rapid.MakeCheck(func(t *rapid.T) {
@@ -268,6 +269,28 @@ func (l *laboratory[T]) strict() {
 	damaged = l.damage(l.delta().AppendTo(nil))
 	if e, err := crdt.DecodeEvent(damaged); err == nil && !bytes.Equal(e.AppendTo(nil), damaged) {
 		l.Fatalf("event %x is taken for %x", damaged, e.AppendTo(nil))
+	}
+}
+
+// whole cuts encodings short at every byte. A state without its last fields
+// would say of them that they were removed, and take them from whoever merges it.
+func (l *laboratory[T]) whole() {
+	a, b := l.one("a"), l.one("b")
+	encoded, victim := l.encode(a), l.clone(b)
+	for n := range encoded {
+		if err := victim.UnmarshalBinary(encoded[:n]); !errors.Is(err, crdt.ErrInvalid) {
+			l.Fatalf("the first %d of %x: the error is %v, want ErrInvalid", n, encoded, err)
+		}
+	}
+	l.same(victim, b, "a failed decoding changes the copy")
+	if len(l.deltas) == 0 {
+		return
+	}
+	encoded = l.delta().AppendTo(nil)
+	for n := range encoded {
+		if _, err := crdt.DecodeEvent(encoded[:n]); !errors.Is(err, crdt.ErrInvalid) {
+			l.Fatalf("the first %d of event %x: the error is %v, want ErrInvalid", n, encoded, err)
+		}
 	}
 }
 
