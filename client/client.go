@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/atolldb/atoll/crdt"
@@ -27,9 +28,10 @@ var (
 	// ErrNotFound says that a register has no value.
 	ErrNotFound = errors.New("not found")
 	// ErrUnreachable says that no member could be asked: none listens at the
-	// servers given, the connection is down, none serves the key, or the context
-	// had ended already; or that what only reads got no answer before the context
-	// ended or the connection was lost. Nothing was changed.
+	// servers given, the connection is down, none serves the key, the client or the
+	// member that it is within is closed, or the context had ended already; or that
+	// what only reads got no answer before the context ended or the connection was
+	// lost. Nothing was changed.
 	ErrUnreachable = errors.New("cluster unreachable")
 	// ErrBusy says that the member had too much to do. Nothing was changed.
 	ErrBusy = errors.New("member busy")
@@ -155,6 +157,7 @@ type Client struct {
 	shards  int
 	timeout time.Duration
 	close   func() error
+	closed  *atomic.Bool    // shared with its sessions and levels
 	session *session        // nil: none
 	level   *pb.Consistency // nil: the default of the cluster
 }
@@ -195,12 +198,23 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 // New returns a client of whoever answers; timeout is as in Options. Programs
 // get one from Connect, or from a server that they embed.
 func New(a Asker, shards int, timeout time.Duration) *Client {
-	return &Client{ask: a, shards: shards, timeout: cmp.Or(timeout, defaultTimeout), close: func() error { return nil }}
+	return &Client{
+		ask: a, shards: shards, timeout: cmp.Or(timeout, defaultTimeout),
+		close: func() error { return nil }, closed: &atomic.Bool{},
+	}
 }
 
 // Close disconnects. Writes that are under way fail with ErrOutcomeUnknown, all
-// else, and what comes after it, with ErrUnreachable.
-func (c *Client) Close() error { return c.close() }
+// else, and what comes after it, with ErrUnreachable. Within a member nothing is
+// disconnected: calls that are under way go on, what comes after them fails, and
+// neither the member nor its other clients are closed.
+func (c *Client) Close() error {
+	c.closed.Store(true)
+	return c.close()
+}
+
+// errClosed says of a call that it came after Close.
+var errClosed = &failure{ErrUnreachable, "the client is closed", transport.ErrClosed}
 
 // Shards returns the number of shards of the cluster.
 func (c *Client) Shards() int { return c.shards }
@@ -272,6 +286,9 @@ func (c *Client) inShard(ctx context.Context, shard int, id []byte, ops ...*pb.O
 	if err := ctx.Err(); err != nil { // before anything was sent
 		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
+	if c.closed.Load() {
+		return nil, errClosed
+	}
 	request := &pb.Request{
 		Operations: ops, Operation: id, After: c.session.after(shard), Consistency: c.level, PatienceMs: patience(ctx),
 		Protocol: pb.Protocol,
@@ -301,6 +318,9 @@ func (c *Client) inShard(ctx context.Context, shard int, id []byte, ops ...*pb.O
 func (c *Client) question(ctx context.Context, member string, reads bool, question *pb.SyncRequest) (*pb.SyncAnswer, error) {
 	ctx, cancel := c.bound(ctx)
 	defer cancel()
+	if c.closed.Load() {
+		return nil, errClosed
+	}
 	call := callOf(ctx, member, reads)
 	question.Protocol = pb.Protocol
 	answer, err := c.ask.Ask(ctx, member, question)

@@ -96,3 +96,40 @@ func TestConnectTriesAllServers(t *testing.T) {
 		t.Errorf("after Close: %v; want ErrUnreachable", err)
 	}
 }
+
+// TestClosed: a client that is closed is of no use, with its sessions and levels, also
+// within a member; that goes on, and so do its other clients.
+func TestClosed(t *testing.T) {
+	member := startMember(t)
+	other := member.Client()
+	remote, err := client.Connect(t.Context(), client.Options{Servers: []string{member.Addresses().Client}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]*client.Client{"embedded": member.Client(), "remote": remote} {
+		session := c.Session()
+		quorum, err := c.At(client.Quorum)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := session.Close(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		for what, call := range map[string]func(ctx context.Context) error{
+			"read":     func(ctx context.Context) error { _, err := c.Counter("k").Value(ctx); return err },
+			"write":    func(ctx context.Context) error { _, err := c.Counter("k").Add(ctx, 1); return err },
+			"session":  func(ctx context.Context) error { _, err := session.Set("k").Add(ctx, "x"); return err },
+			"quorum":   func(ctx context.Context) error { return quorum.Register("k").Set(ctx, nil) },
+			"question": func(ctx context.Context) error { _, err := c.Status(ctx, "", false); return err },
+			"setting":  func(ctx context.Context) error { _, err := c.SetOwners(ctx, 2); return err },
+		} {
+			err := call(t.Context())
+			if !errors.Is(err, client.ErrUnreachable) || !strings.Contains(err.Error(), "the client is closed") {
+				t.Errorf("%s, %s: %v; want ErrUnreachable, as it is closed", name, what, err)
+			}
+		}
+	}
+	if n, err := other.Counter("k").Add(t.Context(), 1); n != 1 || err != nil {
+		t.Errorf("another client of the member: %d, %v", n, err)
+	}
+}

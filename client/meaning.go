@@ -66,7 +66,7 @@ func (c call) meaning(err error) error {
 		{transport.ErrBadSubject, ErrInvalid, fmt.Sprintf("no member can be named %.64q", c.member)},
 		{transport.ErrBusy, ErrBusy, "it has too many requests under way"},
 		{transport.ErrInterrupted, lost, "the connection was lost before the answer came"},
-		{transport.ErrClosed, lost, "the client was closed before the answer came"},
+		{transport.ErrClosed, lost, "closed before the answer came"},
 		{context.DeadlineExceeded, lost, c.late()},
 		{context.Canceled, lost, "canceled before the answer came"},
 	} {

@@ -258,7 +258,7 @@ func (r *remote) request(ctx context.Context, where subjects, question, answer p
 	}
 	for try, pause := 0, retryPause; ; try, pause = try+1, 2*pause {
 		if r.closed.Load() {
-			return &failure{ErrUnreachable, "the client is closed", transport.ErrClosed}
+			return errClosed
 		}
 		subjects, err := where(ctx)
 		if err != nil {

@@ -302,7 +302,7 @@ func TestFailuresInWords(t *testing.T) {
 		"no connection":    {write, fails(transport.ErrUnreachable), transport.ErrUnreachable, ErrUnreachable, "not connected to any member"},
 		"lost by a read":   {read, fails(transport.ErrInterrupted), transport.ErrInterrupted, ErrUnreachable, "the connection was lost before the answer came"},
 		"lost by a write":  {write, fails(transport.ErrInterrupted), transport.ErrInterrupted, ErrOutcomeUnknown, "the connection was lost before the answer came"},
-		"closed meanwhile": {read, fails(transport.ErrClosed), transport.ErrClosed, ErrUnreachable, "the client was closed before the answer came"},
+		"closed meanwhile": {read, fails(transport.ErrClosed), transport.ErrClosed, ErrUnreachable, "closed before the answer came"},
 		"busy":             {read, fails(transport.ErrBusy), transport.ErrBusy, ErrBusy, "it has too many requests under way"},
 		"too large":        {write, fails(transport.ErrTooLarge), transport.ErrTooLarge, ErrInvalid, "too large for one message, which has up to 4 MiB; send it in parts"},
 		"too much to read": {read, fails(transport.ErrTooLarge), transport.ErrTooLarge, ErrInvalid, "too large for one message, which has up to 4 MiB; ask for less at once"},

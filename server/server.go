@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/atolldb/atoll/client"
+	"github.com/atolldb/atoll/internal/store"
 	"github.com/atolldb/atoll/internal/store/badgerstore"
 	pb "github.com/atolldb/atoll/proto"
 	"github.com/atolldb/atoll/replica"
@@ -206,6 +207,16 @@ func (s *Server) close() error {
 	return errors.Join(errs...)
 }
 
+// isClosing says that Close was called.
+func (s *Server) isClosing() bool {
+	select {
+	case <-s.closing:
+		return true
+	default:
+		return false
+	}
+}
+
 // Config returns the configuration in force, with all defaults filled in.
 func (s *Server) Config() Config { return s.config }
 
@@ -236,7 +247,8 @@ func (s *Server) regions() []string {
 func (s *Server) Gateways() map[string]nats.Gateways { return s.network.Gateways() }
 
 // Client returns a client of this member that does not use the network for
-// what the member serves itself. It is of no use after Close.
+// what the member serves itself. To close it ends no other client. After Close of
+// the member, all that it does fails with client.ErrUnreachable.
 func (s *Server) Client() *client.Client {
 	return client.New(embedded{s}, s.replica.Shards(), 0)
 }
@@ -244,15 +256,34 @@ func (s *Server) Client() *client.Client {
 // embedded serves a client by function calls.
 type embedded struct{ server *Server }
 
+// errClosed says that a call was not served because the member is closed.
+var errClosed = fmt.Errorf("%w: the embedded member is closed; nothing was changed", client.ErrUnreachable)
+
 func (e embedded) Do(ctx context.Context, shard int, request *pb.Request) (*pb.Answer, error) {
+	if e.server.isClosing() {
+		return nil, errClosed
+	}
 	answer, err := e.server.replica.Do(ctx, shard, request)
 	if errors.Is(err, replica.ErrNotOwner) {
 		return e.server.forward(ctx, shard, request)
 	}
 	if err != nil {
-		return &pb.Answer{Error: replica.EncodeError(err)}, nil
+		return refused(err)
 	}
 	return answer, nil
+}
+
+// refused returns the answer to a request that the engine did not serve. That the
+// member was closed meanwhile is to a client as if its connection was.
+func refused(err error) (*pb.Answer, error) {
+	unsure := errors.Is(err, replica.ErrUnknown) || errors.Is(err, replica.ErrUnavailable)
+	switch {
+	case errors.Is(err, replica.ErrClosed) && !unsure:
+		return nil, errClosed
+	case errors.Is(err, replica.ErrClosed), errors.Is(err, store.ErrClosed):
+		return nil, fmt.Errorf("%w: %w", transport.ErrClosed, err)
+	}
+	return &pb.Answer{Error: replica.EncodeError(err)}, nil
 }
 
 // forward sends a request to the owners of a shard, in the nearest region that
@@ -279,11 +310,14 @@ func (s *Server) forward(ctx context.Context, shard int, request *pb.Request) (*
 	}
 	answer, err := s.replica.DoHinted(ctx, shard, request)
 	if err != nil {
-		answer = &pb.Answer{Error: replica.EncodeError(err)}
+		return refused(err)
 	}
 	return answer, nil
 }
 
 func (e embedded) Ask(ctx context.Context, member string, question *pb.SyncRequest) (*pb.SyncAnswer, error) {
+	if e.server.isClosing() {
+		return nil, errClosed
+	}
 	return e.server.replica.Ask(ctx, cmp.Or(member, e.server.config.Name), question)
 }
