@@ -116,6 +116,19 @@ func (d *Draft) WriteRegister(key string, now uint64, value []byte) error {
 	return nil
 }
 
+// TrimRegister removes the earliest siblings of a register that is Crowded. It is
+// an operation like others: what it removes is what this copy has seen.
+func (d *Draft) TrimRegister(key string) error {
+	f, err := d.load(FieldID{Object{key, TypeRegister}, ""})
+	if err != nil {
+		return err
+	}
+	if now := latest(f.now); len(now) < len(f.now) {
+		d.set(f, now)
+	}
+	return nil
+}
+
 // Delete removes an object as far as this copy has seen it. It costs the
 // same however large the object is.
 func (d *Draft) Delete(o Object) error {

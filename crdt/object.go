@@ -46,6 +46,9 @@ const (
 	MaxKeyBytes     = 4 << 10
 	MaxElementBytes = 32 << 10
 	MaxValueBytes   = 1 << 20
+	// MaxSiblingsBytes is what the values of one register may take together, so that
+	// a field fits into a message and a commit: see Draft.TrimRegister.
+	MaxSiblingsBytes = 3 << 20
 )
 
 var (

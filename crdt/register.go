@@ -57,6 +57,33 @@ func writeRegister(es Entries, dot Dot, now uint64, value []byte) Entries {
 	return Entries{{dot, Sibling{Time: now, Value: value}}}
 }
 
+// Crowded says that the values of a register's siblings take more than
+// MaxSiblingsBytes together.
+func Crowded(es Entries) bool { return len(latest(es)) < len(es) }
+
+// latest returns the siblings of a register less the earliest, if it is crowded.
+// Who does so elsewhere, of other siblings, takes none away that is later than
+// all others: the latest of all outlasts everybody's choice.
+func latest(es Entries) Entries {
+	n := 0
+	for _, e := range es {
+		s, _ := e.Payload.(Sibling)
+		n += len(s.Value)
+	}
+	if n <= MaxSiblingsBytes {
+		return es
+	}
+	kept := map[Dot]bool{}
+	n = 0
+	for _, e := range Ranked(es) {
+		if n += len(e.Payload.(Sibling).Value); n > MaxSiblingsBytes {
+			break
+		}
+		kept[e.Dot] = true
+	}
+	return es.without(func(e Entry) bool { return !kept[e.Dot] })
+}
+
 // Ranked returns the siblings of a register as entries, the winner first, the
 // others from latest to earliest.
 func Ranked(es Entries) Entries {

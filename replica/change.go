@@ -25,6 +25,7 @@ type change struct {
 	events  [][]byte    // those of them to broadcast once they are on disk
 	answers []answer    // once it is on disk, or failed
 	dead    []string    // counters that hold a dead contribution of this actor
+	crowded []string    // registers with more siblings than fit together
 	// surplus are fields of records of which some other than this actor's may
 	// stand, recorded is how many more of them there are, and taken how many
 	// operations were taken by now.
@@ -143,6 +144,13 @@ func (c *change) SetField(at crdt.Position, es crdt.Entries) error {
 	}
 	f.now = es
 	c.group.size += fieldSize + len(at)
+	if crdt.Crowded(es) && c.shard.serving.Load() {
+		id, err := at.FieldID()
+		if err != nil {
+			return err
+		}
+		c.crowded = append(c.crowded, id.Key)
+	}
 	for i, e := range es {
 		switch p := e.Payload.(type) {
 		case crdt.Record:

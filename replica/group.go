@@ -192,7 +192,7 @@ func (g *group) commit() {
 	l, r := g.loop, g.loop.replica
 	l.batch.Reset()
 	for _, c := range g.order {
-		if c.err == nil && (len(c.dead) > 0 || c.hasSurplus()) {
+		if c.err == nil && (len(c.dead) > 0 || len(c.crowded) > 0 || c.hasSurplus()) {
 			g.draft(c, nil)
 		}
 		if writes := len(l.batch.Writes()); c.err == nil {

@@ -10,21 +10,25 @@ import (
 // draft runs the writes that wait for a shard, in order, into as few events
 // as their size allows, and applies each event as a peer will. A request is
 // in one event as a whole or, if it fails, not at all. Before all it removes
-// what resets have left of this actor's contributions, and takes back what was
-// counted twice.
+// what resets have left of this actor's contributions, and the siblings that are
+// too many, and takes back what was counted twice.
 func (g *group) draft(c *change, tasks []task) {
 	g.writer(c)
 	d := g.newDraft(c)
-	dead := c.dead
-	c.dead = nil
-	for _, key := range dead {
-		if d.Bytes() > maxEventBytes {
-			d = g.finish(c, d)
-		}
-		if c.err == nil {
-			c.err = d.CollectCounter(key)
+	dead, crowded := c.dead, c.crowded
+	c.dead, c.crowded = nil, nil
+	tidy := func(keys []string, one func(*crdt.Draft, string) error) {
+		for _, key := range keys {
+			if d.Bytes() > maxEventBytes {
+				d = g.finish(c, d)
+			}
+			if c.err == nil {
+				c.err = one(d, key)
+			}
 		}
 	}
+	tidy(dead, (*crdt.Draft).CollectCounter)
+	tidy(crowded, (*crdt.Draft).TrimRegister)
 	d = g.correct(c, d)
 	for _, t := range tasks {
 		mark := d.Mark()

@@ -338,7 +338,7 @@ var breaks = []breakage{
 	})`},
 	}, nil},
 	{"once-crash", "it is taken back in the batch that hears of the other", 60, []patch{
-		{"replica/group.go", `(len(c.dead) > 0 || c.hasSurplus())`, `(len(c.dead) > 0 || c.hasSurplus() && !broken("once-crash"))`},
+		{"replica/group.go", `len(c.crowded) > 0 || c.hasSurplus())`, `len(c.crowded) > 0 || c.hasSurplus() && !broken("once-crash"))`},
 	}, nil},
 	{"once-correction", "a reset that has seen an increment, and not that it was taken back, is made up for", 60, []patch{
 		{"crdt/correction.go", `return k.From <= resetN && resetN < k.At`, `return k.From <= resetN && resetN < k.At && !broken("once-correction")`},
