@@ -116,17 +116,19 @@ func (d *Draft) WriteRegister(key string, now uint64, value []byte) error {
 	return nil
 }
 
-// TrimRegister removes the earliest siblings of a register that is Crowded. It is
-// an operation like others: what it removes is what this copy has seen.
-func (d *Draft) TrimRegister(key string) error {
+// TrimRegister removes the earliest siblings of a register that is Crowded, and
+// says how many. It is an operation like others: what it removes is what this copy
+// has seen.
+func (d *Draft) TrimRegister(key string) (removed int, err error) {
 	f, err := d.load(FieldID{Object{key, TypeRegister}, ""})
 	if err != nil {
-		return err
+		return 0, err
 	}
-	if now := latest(f.now); len(now) < len(f.now) {
+	now := latest(f.now)
+	if removed = len(f.now) - len(now); removed > 0 {
 		d.set(f, now)
 	}
-	return nil
+	return removed, nil
 }
 
 // Delete removes an object as far as this copy has seen it. It costs the

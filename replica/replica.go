@@ -76,6 +76,7 @@ type Replica struct {
 	changingUsers sync.Mutex
 	guests        guests
 	refusals      quiet.Notes // by peer
+	crowds        quiet.Notes // by key of a register
 	backups       backups
 	laggards      laggards
 

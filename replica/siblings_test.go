@@ -47,6 +47,13 @@ func TestCrowdedRegister(t *testing.T) {
 					t.Errorf("%s shows value %d, want the last, %d", m.options.Member, shown, members-1)
 				}
 			}
+			removed := uint64(0)
+			for _, m := range c.members {
+				removed += m.Counters()["siblings_removed"]
+			}
+			if fit := crdt.MaxSiblingsBytes / crdt.MaxValueBytes; removed < uint64(members-fit) {
+				t.Errorf("it is told that %d of %d values were removed, %d fit", removed, members, fit)
+			}
 			late.do(set(register, "short"))
 			c.settle()
 			for _, m := range c.members {

@@ -21,6 +21,7 @@ type counters struct {
 	divergences, repairErrors, unsent atomic.Uint64
 	damages, repairs, recounts        atomic.Uint64
 	actorsLost, malformed, namesakes  atomic.Uint64
+	crowded                           atomic.Uint64
 	foreign, forbidden, protocol      atomic.Uint64
 	told, untold                      atomic.Uint64 // owners that a read found behind
 	// Operations with an id: asked for again, taken back, forgotten, and left
@@ -36,7 +37,7 @@ func (r *Replica) Counters() map[string]uint64 {
 		"events_applied": c.applied.Load(), "events_received": c.received.Load(), "events_dropped": c.dropped.Load(),
 		"events_fetched": c.fetched.Load(), "walks": c.walks.Load(), "fields_pulled": c.pulled.Load(),
 		"sync_bytes": c.syncBytes.Load(), "divergences": c.divergences.Load(), "repair_errors": c.repairErrors.Load(),
-		"messages_unsent": c.unsent.Load(), "actors_lost": c.actorsLost.Load(),
+		"messages_unsent": c.unsent.Load(), "actors_lost": c.actorsLost.Load(), "siblings_removed": c.crowded.Load(),
 		"messages_malformed": c.malformed.Load(), "namesakes": c.namesakes.Load(),
 		"messages_foreign": c.foreign.Load(), "messages_forbidden": c.forbidden.Load(),
 		"messages_protocol": c.protocol.Load(), "read_repairs": c.told.Load(), "read_repairs_left": c.untold.Load(),

@@ -28,7 +28,11 @@ func (g *group) draft(c *change, tasks []task) {
 		}
 	}
 	tidy(dead, (*crdt.Draft).CollectCounter)
-	tidy(crowded, (*crdt.Draft).TrimRegister)
+	tidy(crowded, func(d *crdt.Draft, key string) error {
+		removed, err := d.TrimRegister(key)
+		g.loop.replica.crowded(c.shard.index, key, removed)
+		return err
+	})
 	d = g.correct(c, d)
 	for _, t := range tasks {
 		mark := d.Mark()
@@ -44,6 +48,19 @@ func (g *group) draft(c *change, tasks []task) {
 		c.answers = append(c.answers, answer{t.done, results, err})
 	}
 	g.finish(c, d)
+}
+
+// crowded tells that siblings of a register were removed, as they do not fit
+// together.
+func (r *Replica) crowded(shard int, key string, removed int) {
+	if removed == 0 {
+		return
+	}
+	r.counters.crowded.Add(uint64(removed))
+	if repeated, due := r.crowds.Due(key, r.options.Now()); due {
+		r.log.Warn("a register has more concurrent values than fit together; the earliest are removed",
+			"shard", shard, "key", key, "removed", removed, "repeated", repeated)
+	}
 }
 
 func (g *group) newDraft(c *change) *crdt.Draft {

@@ -220,6 +220,7 @@ var counted = map[string]struct{ name, help string }{
 	"namesakes":                {"atoll_namesakes_total", "Messages of another process that runs under this member's name."},
 	"leaves_damaged":           {"atoll_leaves_damaged_total", "Merkle leaves that were found damaged on disk."},
 	"leaves_repaired":          {"atoll_leaves_repaired_total", "Damaged Merkle leaves that were repaired."},
+	"siblings_removed":         {"atoll_siblings_removed_total", "Concurrent values of registers that were removed because they did not fit together."},
 	"headers_recounted":        {"atoll_headers_recounted_total", "Objects of which the number of fields was wrong on disk, and was counted again."},
 }
 
