@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/atolldb/atoll/antientropy"
 	"github.com/atolldb/atoll/crdt"
 	"github.com/atolldb/atoll/internal/ring"
 	"github.com/atolldb/atoll/internal/store/memstore"
@@ -243,8 +245,12 @@ func TestMalformedAnswers(t *testing.T) {
 	field := func(f func(field *pb.Field)) func(*pb.SyncAnswer) {
 		return part(func(_ *pb.Walked, p *pb.Part) { f(p.Fields[0]) })
 	}
-	at := func(id crdt.FieldID) func(*pb.SyncAnswer) {
-		return field(func(f *pb.Field) { f.Position = []byte(id.Position()) })
+	at := func(id crdt.FieldID) func(*pb.SyncAnswer) { // instead of an element, and alone
+		return part(func(_ *pb.Walked, p *pb.Part) {
+			i := slices.IndexFunc(p.Fields, func(f *pb.Field) bool { return string(f.Position) == string(elementField("{h}s", "new").Position()) })
+			p.Fields = p.Fields[i : i+1]
+			p.Fields[0].Position = []byte(id.Position())
+		})
 	}
 	for name, change := range map[string]func(*pb.SyncAnswer){
 		"a refusal":        func(a *pb.SyncAnswer) { a.Error = &pb.Error{Text: "no"} },
@@ -252,8 +258,10 @@ func TestMalformedAnswers(t *testing.T) {
 		"another answer":   func(a *pb.SyncAnswer) { a.What = &pb.SyncAnswer_Status{} },
 		"no vector":        part(func(w *pb.Walked, _ *pb.Part) { w.Vectors = nil }),
 		"a broken vector":  part(func(w *pb.Walked, _ *pb.Part) { w.Vectors[0] = w.Vectors[0][1:] }),
+		"nothing heard so": part(func(w *pb.Walked, p *pb.Part) { w.Vectors[0], p.Fields = w.Vectors[0][1:], nil }),
 		"a far vector":     part(func(_ *pb.Walked, p *pb.Part) { p.Vector = 9 }),
-		"no digest":        part(func(_ *pb.Walked, p *pb.Part) { p.Complete = false }),
+		"no digest":        part(func(_ *pb.Walked, p *pb.Part) { p.Complete, p.Digest = false, nil }),
+		"a broken digest":  part(func(_ *pb.Walked, p *pb.Part) { p.Digest = []byte("noise") }),
 		"a gap":            part(func(_ *pb.Walked, p *pb.Part) { p.Low = []byte("x") }),
 		"an empty part":    part(func(_ *pb.Walked, p *pb.Part) { p.High = []byte{0}; p.Low = []byte{1} }),
 		"out of order":     part(func(_ *pb.Walked, p *pb.Part) { slices.Reverse(p.Fields) }),
@@ -270,12 +278,179 @@ func TestMalformedAnswers(t *testing.T) {
 			if err := serveOnce(m, peer, change); err == nil {
 				t.Errorf("%s was taken", name)
 			}
+			unsaid := func(a *pb.SyncAnswer) {
+				for _, p := range a.GetWalked().GetParts() {
+					p.Digest = nil // as of a part that the answer had no room for
+				}
+				change(a)
+			}
+			if err := serveOnce(m, peer, unsaid); err == nil {
+				t.Errorf("%s was taken where no digest stands against it", name)
+			}
+		})
+	}
+}
+
+// Events that a peer sends when it is asked for them are checked as those are that come by
+// themselves.
+func TestMalformedFetches(t *testing.T) {
+	h := newHistory(t, seeded(t))
+	defer h.close()
+	m, peer := h.members[0], h.members[1]
+	peer.do(incr("{h}c", 1))
+	peer.idle()
+	other := keyIn((historyShard+1)%testShards, "k", 0)
+	fetch := func(change func(*pb.SyncAnswer)) (err error) {
+		m.believing(change, func() { _, err = m.fetch(context.Background(), peer.options.Member, historyShard) })
+		return err
+	}
+	events := func(raws ...[]byte) func(*pb.SyncAnswer) {
+		return func(a *pb.SyncAnswer) { a.GetFetched().Events = raws }
+	}
+	good := func(*crdt.Event) {}
+	for name, change := range map[string]func(*pb.SyncAnswer){
+		"a refusal":         func(a *pb.SyncAnswer) { a.Error = &pb.Error{Text: "no"} },
+		"no answer":         func(a *pb.SyncAnswer) { a.What = nil },
+		"another answer":    func(a *pb.SyncAnswer) { a.What = &pb.SyncAnswer_Status{} },
+		"no vector":         func(a *pb.SyncAnswer) { a.GetFetched().Vector = nil },
+		"a broken vector":   func(a *pb.SyncAnswer) { a.GetFetched().Vector = a.GetFetched().Vector[1:] },
+		"noise":             events([]byte("noise")),
+		"nothing":           events(nil),
+		"an event cut":      events(event("{h}s", good)[:20]),
+		"another shard":     events(event(other, good)),
+		"an event too long": events(append(event("{h}s", good), 0)),
+	} {
+		m.unchanged(func() {
+			if err := fetch(change); err == nil {
+				t.Errorf("%s was taken", name)
+			}
+		})
+	}
+	if err := fetch(nil); err != nil || m.number(count("{h}c")) != 1 {
+		t.Errorf("without a change: %v, %v", err, m.State(historyShard))
+	}
+}
+
+// A damaged leaf does not give way to an answer that is not what the peer's own digest says,
+// or does not fit the question.
+func TestLeafAgainstItsDigest(t *testing.T) {
+	h := newHistory(t, seeded(t))
+	defer h.close()
+	m, peer := h.members[0], h.members[1]
+	peer.fill("{h}s", names(5, "e"))
+	peer.idle()
+	if err := serveOnce(m, peer, nil); err != nil {
+		t.Fatal(err)
+	}
+	damaged := elementField("{h}s", "e-000002")
+	m.misread(damaged, func(es crdt.Entries) { es[0].Dot.Seq-- })
+	pull := func(change func(*pb.SyncAnswer)) (err error) {
+		m.believing(change, func() {
+			leaf := &replacement{shard: m.shards[historyShard], leaf: leafOf(damaged.Position())}
+			err = m.pullLeaf(context.Background(), peer.options.Member, leaf)
+		})
+		return err
+	}
+	for name, change := range map[string]func(*pb.Part){
+		"a field dropped": func(p *pb.Part) { p.Fields = p.Fields[:max(0, len(p.Fields)-1)] },
+		"an empty part":   func(p *pb.Part) { p.High = p.Low },
+	} {
+		m.unchanged(func() {
+			commits := m.disk.committed()
+			err := pull(func(a *pb.SyncAnswer) { change(a.GetWalked().GetParts()[0]) })
+			if !errors.Is(err, antientropy.ErrBadAnswer) || m.disk.committed() != commits {
+				t.Errorf("%s: %v, %d commits", name, err, m.disk.committed()-commits)
+			}
+		})
+	}
+	if err := pull(nil); err != nil || !slices.Equal(m.elements("{h}s"), names(5, "e")) {
+		t.Errorf("the answer as it is: %v, %q", err, m.elements("{h}s"))
+	}
+}
+
+// A peer that answers with other fields than its own digests say is not believed: nothing of
+// the answer is joined or counts as heard, and it is counted as an error. The next one is.
+func TestAnswersAgainstTheirDigests(t *testing.T) {
+	random := seeded(t)
+	at := func(p *pb.Part, id crdt.FieldID) int {
+		return slices.IndexFunc(p.Fields, func(f *pb.Field) bool { return string(f.Position) == string(id.Position()) })
+	}
+	for name, change := range map[string]func(*pb.Part){
+		"altered": func(p *pb.Part) {
+			f := p.Fields[at(p, counterField("{h}c"))]
+			es, err := crdt.DecodeEntries(crdt.TypeCounter, f.Entries)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			es[0].Payload = crdt.Contribution{N: es[0].Payload.(crdt.Contribution).N, Total: 1000}
+			f.Entries = es.AppendTo(nil)
+		},
+		"dropped": func(p *pb.Part) {
+			i := at(p, elementField("{h}s", "e-000002"))
+			p.Fields = slices.Delete(p.Fields, i, i+1)
+		},
+		"all dropped": func(p *pb.Part) { p.Fields = nil },
+		"added": func(p *pb.Part) {
+			i := at(p, elementField("{h}s", "e-000002"))
+			more := &pb.Field{Position: []byte(elementField("{h}s", "more").Position()), Entries: p.Fields[i].Entries}
+			p.Fields = append(p.Fields, more)
+			slices.SortFunc(p.Fields, func(a, b *pb.Field) int { return bytes.Compare(a.Position, b.Position) })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHistory(t, random)
+			defer h.close()
+			m, peer := h.members[0], h.members[1]
+			peer.fill("{h}s", names(5, "e"))
+			peer.do(incr("{h}c", 7))
+			peer.idle()
+			if err := serveOnce(m, peer, nil); err != nil {
+				t.Fatalf("without a change: %v", err)
+			}
+			peer.do(incr("{h}c", 1))
+			peer.idle()
+			lie := func(a *pb.SyncAnswer) {
+				p := a.GetWalked().GetParts()[0]
+				if p.Complete && len(p.Digest) > 0 {
+					change(p)
+				}
+			}
+			spoken, commits, before := m.shards[historyShard].spoken.Load(), m.disk.committed(), m.Counters()
+			m.unchanged(func() {
+				if err := serveOnce(m, peer, lie); !errors.Is(err, antientropy.ErrBadAnswer) {
+					t.Errorf("the walk ends with %v", err)
+				}
+				m.believing(lie, func() {
+					m.repair(antientropy.Task{Kind: antientropy.WalkPeriodic, Peer: peer.options.Member, Shard: historyShard})
+				})
+			})
+			now := m.Counters()
+			if m.shards[historyShard].spoken.Load() != spoken || m.disk.committed() != commits || now["fields_pulled"] != before["fields_pulled"] {
+				t.Error("something of it was taken")
+			}
+			if n := now["repair_errors"] - before["repair_errors"]; n != 1 {
+				t.Errorf("%d errors are counted, want 1", n)
+			}
+			if n, elements := m.number(count("{h}c")), m.elements("{h}s"); n != 7 || !slices.Equal(elements, names(5, "e")) {
+				t.Errorf("the member reads %d and %q", n, elements)
+			}
+			err := serveOnce(m, peer, nil)
+			if n := m.number(count("{h}c")); err != nil || n != 8 || !agree(historyShard, []*member{m, peer}) {
+				t.Errorf("of the answer as it is: %v, %d, %v; the peer has %v", err, n, m.State(historyShard), peer.State(historyShard))
+			}
 		})
 	}
 }
 
 // serveOnce lets a member walk over a peer that changes its answers.
-func serveOnce(m, peer *member, change func(*pb.SyncAnswer)) error {
+func serveOnce(m, peer *member, change func(*pb.SyncAnswer)) (err error) {
+	m.believing(change, func() { err = m.walk(context.Background(), peer.options.Member, historyShard) })
+	return err
+}
+
+// believing has a member of a history do something while its peers change their answers.
+func (m *member) believing(change func(*pb.SyncAnswer), do func()) {
 	was := m.network.Load()
 	defer m.network.Store(was)
 	m.network.Store(&network{transport: changing{was.transport, func(data []byte) []byte {
@@ -290,7 +465,7 @@ func serveOnce(m, peer *member, change func(*pb.SyncAnswer)) error {
 		return marshal(&answer)
 	}}})
 	was.transport.(*wire).allow(100)
-	return m.walk(context.Background(), peer.options.Member, historyShard)
+	do()
 }
 
 // changing is a transport that changes what comes back.
