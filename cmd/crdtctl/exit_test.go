@@ -358,7 +358,8 @@ for line in "" co "counter " "counter g" "register get k --s" "register get k --
 done
 `
 	program := exec.Command(bash, "-c", complete)
-	program.Env = append(os.Environ(), "PATH="+shell(t)+string(os.PathListSeparator)+os.Getenv("PATH"))
+	program.Env = append(os.Environ(), "PATH="+shell(t)+string(os.PathListSeparator)+os.Getenv("PATH"),
+		"GORACE=atexit_sleep_ms=0") // it runs twenty times, each of which would wait for a second
 	program.Stderr = os.Stderr
 	got, err := program.Output()
 	want := `: counter set register del scan status members member ring settings user certs verify scrub backup restore export import bench load demo version completion
