@@ -144,13 +144,6 @@ func (c *change) SetField(at crdt.Position, es crdt.Entries) error {
 	}
 	f.now = es
 	c.group.size += fieldSize + len(at)
-	if crdt.Crowded(es) && c.shard.serving.Load() {
-		id, err := at.FieldID()
-		if err != nil {
-			return err
-		}
-		c.crowded = append(c.crowded, id.Key)
-	}
 	for i, e := range es {
 		switch p := e.Payload.(type) {
 		case crdt.Record:
@@ -162,6 +155,13 @@ func (c *change) SetField(at crdt.Position, es crdt.Entries) error {
 			}
 		case crdt.Sibling:
 			c.group.size += len(p.Value)
+			if i == 0 && crdt.Crowded(es) && c.shard.serving.Load() {
+				id, err := at.FieldID()
+				if err != nil {
+					return err
+				}
+				c.crowded = append(c.crowded, id.Key)
+			}
 		case crdt.Contribution:
 			if p.Dead() && e.Dot.Actor == c.actor {
 				id, err := at.FieldID()

@@ -23,7 +23,11 @@ func prepareDir(o Options) (*dirLock, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := verifyDir(o.Dir, o.VerifyBytes); err != nil {
+	err = verifyDir(o.Dir, o.VerifyBytes)
+	if err == nil {
+		err = checkLogs(o)
+	}
+	if err != nil {
 		lock.release()
 		return nil, err
 	}

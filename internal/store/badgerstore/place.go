@@ -36,7 +36,7 @@ func (s *Store) Place(renew bool) (string, error) {
 }
 
 func makePlace(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := forgetPlace(path); err != nil {
 		return err
 	}
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
@@ -45,4 +45,11 @@ func makePlace(path string) error {
 	}
 	_, err = file.WriteString("This file tells the directory from copies of it.\n")
 	return errors.Join(err, file.Sync(), file.Close())
+}
+
+func forgetPlace(path string) error {
+	if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }

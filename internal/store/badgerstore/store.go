@@ -53,10 +53,6 @@ func Open(o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkLogs(o); err != nil {
-		lock.release()
-		return nil, err
-	}
 	db, err := openBadger(o)
 	if err != nil {
 		lock.release()

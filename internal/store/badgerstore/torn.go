@@ -3,11 +3,9 @@ package badgerstore
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -56,7 +54,7 @@ func checkLogs(o Options) error {
 		}
 		o.Logger.Error("store: a log is damaged; what was committed behind the damage is left out",
 			"log", path, "at", sound, "commits", lost)
-		if err := os.Remove(filepath.Join(o.Dir, placeFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := forgetPlace(filepath.Join(o.Dir, placeFile)); err != nil {
 			return fmt.Errorf("data directory: %w", err)
 		}
 	}
