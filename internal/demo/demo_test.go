@@ -133,6 +133,7 @@ func TestOptionsThatCannotBeUsed(t *testing.T) {
 		"heal before cut":   func(o *Options) { o.CutAt, o.HealAt = 60, 40 },
 		"beyond the end":    func(o *Options) { o.HealAt = 101 },
 		"negative clients":  func(o *Options) { o.Clients = -1 },
+		"no directory":      func(o *Options) { o.Dir = filepath.Join(empty, "dir") },
 		"directory in use":  func(o *Options) { o.Dir = full },
 		"a log of no hits":  func(o *Options) { o.Log = empty },
 		"a log of no lines": func(o *Options) { o.Log = filepath.Join(full, "missing") },
