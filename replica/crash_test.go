@@ -71,10 +71,12 @@ func TestFailedCommitOfEvents(t *testing.T) {
 		}
 		return commit()
 	})
-	for i := range 50 {
-		eu.do(incr(fmt.Sprint("k", i%10), 1))
-	}
-	eventually(t, "some commits fail", func() bool { return us.Counters()["commit_errors"] > 2 })
+	written := 0
+	eventually(t, "some commits fail", func() bool {
+		eu.do(incr(fmt.Sprint("k", written%10), 1))
+		written++
+		return us.Counters()["commit_errors"] > 2
+	})
 	us.disk.onCommit(nil)
 	c.converge()
 }

@@ -101,9 +101,6 @@ func TestMeasureTraffic(t *testing.T) {
 	}
 	c.settle()
 	members := []*member{eu, us, ap}
-	for _, m := range members {
-		m.stop()
-	}
 	sums := func(kind string) (sent, received uint64) {
 		for _, m := range members {
 			for _, f := range m.Measure().Traffic {
@@ -113,6 +110,14 @@ func TestMeasureTraffic(t *testing.T) {
 			}
 		}
 		return sent, received
+	}
+	// What was fetched first may be on the way as an event yet.
+	eventually(t, "all events arrive", func() bool {
+		_, received := sums("events")
+		return received >= 2*c.network.Traffic("delta.").Bytes
+	})
+	for _, m := range members {
+		m.stop()
 	}
 	for kind, prefix := range map[string]string{"events": "delta.", "gossip": "gossip", "heartbeats": "heartbeat"} {
 		sent, received := sums(kind)

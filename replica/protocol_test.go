@@ -132,11 +132,13 @@ func TestOtherProtocols(t *testing.T) {
 func TestMessagesCarryTheProtocol(t *testing.T) {
 	m, end := stranger(t)
 	said := make(chan string, 1000)
-	heard := func(subject string, message interface {
+	type spoken interface {
 		proto.Message
 		GetProtocol() uint32
-	}) func(transport.Message) {
+	}
+	heard := func(subject string, kind spoken) func(transport.Message) {
 		return func(got transport.Message) {
+			message := proto.Clone(kind).(spoken)
 			if err := proto.Unmarshal(got.Data, message); err != nil || message.GetProtocol() != pb.Protocol {
 				t.Errorf("%s: protocol %d, %v", subject, message.GetProtocol(), err)
 			}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/atolldb/atoll/crdt"
 	"github.com/atolldb/atoll/transport/memnet"
@@ -19,7 +20,11 @@ func TestCrowdedRegister(t *testing.T) {
 			c := newCluster(t, memnet.Options{})
 			limits := func(o *Options) { o.LogLimit = []int{2, 4096}[seed.IntN(2)] }
 			for i := range members {
-				c.start(fmt.Sprintf("r%d", i), limits)
+				c.start(fmt.Sprintf("r%d", i), func(o *Options) {
+					limits(o)
+					ahead := time.Duration(i) * time.Millisecond // so that no two write at one time
+					o.Now = func() time.Time { return time.Now().Add(ahead) }
+				})
 			}
 			c.converge()
 			register, counter := keyIn(0, "r", 0), keyIn(0, "c", 0)

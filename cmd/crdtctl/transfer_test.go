@@ -301,6 +301,7 @@ func TestImportOfSiblings(t *testing.T) {
 	i.converged()
 	i.network.Cut("us", wan.Reset)
 	i.in("us", "register", "set", "r", "theirs")
+	time.Sleep(time.Millisecond) // which is what times are rounded to
 	i.in("eu", "register", "set", "r", "ours")
 	i.network.Heal("us")
 	i.converged()

@@ -146,6 +146,7 @@ func TestCutOff(t *testing.T) {
 			b.Wrote(register, m.Region, book.Done, began)
 		}
 		write(ap)
+		time.Sleep(time.Millisecond) // which is what times are rounded to
 		write(us)
 		healed := time.Now()
 		network.Heal("ap")

@@ -151,17 +151,18 @@ func TestFailedCommit(t *testing.T) {
 // TestClean: the space of large values that were replaced comes back, while
 // they are read. Badger finds out what is garbage when it merges tables. If it
 // does so in the moment of opening them, it takes all that is old for something
-// that a transaction may still read, and finds none: then it is tried again.
+// that a transaction may still read, and finds none, or not all: then it is tried
+// again.
 func TestClean(t *testing.T) {
 	for range 10 {
 		if cleans(t) {
 			return
 		}
 	}
-	t.Error("no file was cleaned")
+	t.Error("not all files were cleaned")
 }
 
-// cleans says whether anything was found to be garbage.
+// cleans says whether all that is garbage was found.
 func cleans(t *testing.T) bool {
 	const keys, rounds = 4, 7
 	o := Options{Dir: t.TempDir(), Durability: OS}
@@ -206,10 +207,10 @@ func cleans(t *testing.T) bool {
 		cleaned++
 	}
 	stop()
-	if cleaned == 0 {
+	if cleaned < rounds-2 {
 		return false
 	}
-	if cleaned < rounds-2 || files() >= before {
+	if files() >= before {
 		t.Errorf("%d files cleaned, %d left of %d", cleaned, files(), before)
 	}
 	again, err := snap.Get([]byte("kept"))
