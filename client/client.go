@@ -188,10 +188,10 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 	r.transport = conn
 	info, err := r.info(ctx)
 	if err != nil {
-		return nil, errors.Join(unconnected(o.Servers, err), r.close())
+		return nil, errors.Join(unconnected(o.Servers, err), conn.Close())
 	}
 	c := New(r, int(info.GetShards()), timeout)
-	c.close = r.close
+	c.close, c.closed = conn.Close, &r.closed
 	return c, nil
 }
 

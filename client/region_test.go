@@ -42,8 +42,6 @@ func (w *world) Request(ctx context.Context, subject string, _ []byte) ([]byte, 
 	return nil, transport.ErrNoResponders
 }
 
-func (w *world) Close() error { return nil }
-
 // A request goes to the nearest region that has an owner, and to one region
 // at a time: what was sent to two could be served twice.
 func TestNearestRegion(t *testing.T) {

@@ -23,17 +23,11 @@ const (
 	surveyTimeout = lookTimeout / 2
 )
 
-// link is a connection that a remote owns.
-type link interface {
-	transport.Transport
-	Close() error
-}
-
 // remote asks over the network.
 type remote struct {
-	transport link
-	user      string // in the subjects
-	closed    atomic.Bool
+	transport transport.Transport
+	user      string                 // in the subjects
+	closed    atomic.Bool            // with its client
 	known     atomic.Pointer[survey] // nil: the regions must be asked for
 }
 
@@ -42,11 +36,6 @@ type survey struct {
 	regions []string       // the nearest first
 	level   pb.Consistency // of requests that name none
 	when    time.Time
-}
-
-func (r *remote) close() error {
-	r.closed.Store(true)
-	return r.transport.Close()
 }
 
 // moved is called when the connection was lost or is there again: another

@@ -41,8 +41,6 @@ func (s *script) Request(ctx context.Context, subject string, question []byte) (
 	return answer(ctx)
 }
 
-func (s *script) Close() error { return nil }
-
 func fails(err error) func(context.Context) ([]byte, error) {
 	return func(context.Context) ([]byte, error) { return nil, fmt.Errorf("request: %w", err) }
 }
