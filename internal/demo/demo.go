@@ -225,14 +225,14 @@ func (o *Options) prepareDir() (remove func(), err error) {
 		return func() { _ = os.RemoveAll(o.Dir) }, err
 	}
 	entries, err := os.ReadDir(o.Dir)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
+	if errors.Is(err, os.ErrNotExist) {
 		err = os.MkdirAll(o.Dir, 0o700)
-	case err == nil && len(entries) > 0:
-		return nil, fmt.Errorf("%w: %s is not empty; counts of an earlier run would be counted again", ErrOptions, o.Dir)
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		err = fmt.Errorf("%w: the data directory cannot be used: %w; name an empty one, or one that can be made", ErrOptions, err)
+	case len(entries) > 0:
+		err = fmt.Errorf("%w: %s is not empty; counts of an earlier run would be counted again", ErrOptions, o.Dir)
 	}
 	return func() {}, err
 }
