@@ -238,16 +238,15 @@ func (m *member) sees(other string, state membership.State) {
 // A read at quorum shows what was acknowledged at quorum, also on an owner that
 // has not heard of it: it hears of it first.
 func TestQuorumsMeet(t *testing.T) {
-	c := newCluster(t, memnet.Options{})
-	a, b, late := c.start("a", enrolled("1")), c.start("b", enrolled("1")), c.start("z", enrolled("1"))
+	c, eu, us, late := three(t, enrolled("1"))
 	c.allKnow()
 	for i := range 30 {
-		c.network.CutRegion("z")
-		if _, err := a.atWithin(most, 20_000, incr("{q}c", 1), add("{q}s", fmt.Sprint(i)), set("{q}r", fmt.Sprint(i))); err != nil {
+		c.network.CutRegion("ap")
+		if _, err := eu.atWithin(most, 20_000, incr("{q}c", 1), add("{q}s", fmt.Sprint(i)), set("{q}r", fmt.Sprint(i))); err != nil {
 			t.Fatal(err)
 		}
-		c.network.RestoreRegion("z")
-		reader := []*member{late, b}[i%2]
+		c.network.RestoreRegion("ap")
+		reader := []*member{late, us}[i%2]
 		answer, err := reader.atWithin(most, 20_000, count("{q}c"), card("{q}s"), get("{q}r"))
 		if err != nil {
 			t.Fatal(err)
@@ -262,29 +261,28 @@ func TestQuorumsMeet(t *testing.T) {
 // What a linearizable read shows, later ones show, too, whoever serves them: it
 // ends when a majority has heard what only the member that served it had.
 func TestReadsAreNotTakenBack(t *testing.T) {
-	c := newCluster(t, memnet.Options{})
-	a, b, z := c.start("a", enrolled("1")), c.start("b", enrolled("1")), c.start("z", enrolled("1"))
+	c, eu, us, ap := three(t, enrolled("1"))
 	c.allKnow()
 	for i := range 30 {
-		c.network.CutRegion("a")
-		if _, err := a.at(one, incr("c", 1)); err != nil {
+		c.network.CutRegion("eu")
+		if _, err := eu.at(one, incr("c", 1)); err != nil {
 			t.Fatal(err)
 		}
-		c.network.RestoreRegion("a")
-		first, err := a.atWithin(exact, 20_000, count("c"))
+		c.network.RestoreRegion("eu")
+		first, err := eu.atWithin(exact, 20_000, count("c"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.network.CutRegion("a")
-		reader := []*member{b, z}[i%2]
+		c.network.CutRegion("eu")
+		reader := []*member{us, ap}[i%2]
 		second, err := reader.atWithin(exact, 20_000, count("c"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.network.RestoreRegion("a")
+		c.network.RestoreRegion("eu")
 		shown, later := first.GetResults()[0].Number, second.GetResults()[0].Number
 		if shown != int64(i+1) || later != shown {
-			t.Fatalf("after %d increments, a reads %d, and then %s %d", i+1, shown, reader.options.Member, later)
+			t.Fatalf("after %d increments, eu reads %d, and then %s %d", i+1, shown, reader.options.Member, later)
 		}
 	}
 }

@@ -247,7 +247,7 @@ func TestMalformedAnswers(t *testing.T) {
 	}
 	at := func(id crdt.FieldID) func(*pb.SyncAnswer) { // instead of an element, and alone
 		return part(func(_ *pb.Walked, p *pb.Part) {
-			i := slices.IndexFunc(p.Fields, func(f *pb.Field) bool { return string(f.Position) == string(elementField("{h}s", "new").Position()) })
+			i := fieldIn(p, elementField("{h}s", "new"))
 			p.Fields = p.Fields[i : i+1]
 			p.Fields[0].Position = []byte(id.Position())
 		})
@@ -372,12 +372,9 @@ func TestLeafAgainstItsDigest(t *testing.T) {
 // the answer is joined or counts as heard, and it is counted as an error. The next one is.
 func TestAnswersAgainstTheirDigests(t *testing.T) {
 	random := seeded(t)
-	at := func(p *pb.Part, id crdt.FieldID) int {
-		return slices.IndexFunc(p.Fields, func(f *pb.Field) bool { return string(f.Position) == string(id.Position()) })
-	}
 	for name, change := range map[string]func(*pb.Part){
 		"altered": func(p *pb.Part) {
-			f := p.Fields[at(p, counterField("{h}c"))]
+			f := p.Fields[fieldIn(p, counterField("{h}c"))]
 			es, err := crdt.DecodeEntries(crdt.TypeCounter, f.Entries)
 			if err != nil {
 				t.Error(err)
@@ -387,12 +384,12 @@ func TestAnswersAgainstTheirDigests(t *testing.T) {
 			f.Entries = es.AppendTo(nil)
 		},
 		"dropped": func(p *pb.Part) {
-			i := at(p, elementField("{h}s", "e-000002"))
+			i := fieldIn(p, elementField("{h}s", "e-000002"))
 			p.Fields = slices.Delete(p.Fields, i, i+1)
 		},
 		"all dropped": func(p *pb.Part) { p.Fields = nil },
 		"added": func(p *pb.Part) {
-			i := at(p, elementField("{h}s", "e-000002"))
+			i := fieldIn(p, elementField("{h}s", "e-000002"))
 			more := &pb.Field{Position: []byte(elementField("{h}s", "more").Position()), Entries: p.Fields[i].Entries}
 			p.Fields = append(p.Fields, more)
 			slices.SortFunc(p.Fields, func(a, b *pb.Field) int { return bytes.Compare(a.Position, b.Position) })
@@ -441,6 +438,11 @@ func TestAnswersAgainstTheirDigests(t *testing.T) {
 			}
 		})
 	}
+}
+
+// fieldIn returns where a field is in an answer.
+func fieldIn(p *pb.Part, id crdt.FieldID) int {
+	return slices.IndexFunc(p.Fields, func(f *pb.Field) bool { return string(f.Position) == string(id.Position()) })
 }
 
 // serveOnce lets a member walk over a peer that changes its answers.

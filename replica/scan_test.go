@@ -178,17 +178,16 @@ func TestScanRefused(t *testing.T) {
 // TestScanAtQuorum: a scan shows all that was acknowledged at its level, on an owner
 // that has not heard of it, too.
 func TestScanAtQuorum(t *testing.T) {
-	c := newCluster(t, memnet.Options{})
-	a, b, late := c.start("a", enrolled("1")), c.start("b", enrolled("1")), c.start("z", enrolled("1"))
+	c, eu, us, late := three(t, enrolled("1"))
 	c.allKnow()
 	for i := range 20 {
-		c.network.CutRegion("z")
+		c.network.CutRegion("ap")
 		key := keyIn(fuzzShard, "scanned", i)
-		if _, err := a.atWithin(most, 20_000, incr(key, 1)); err != nil {
+		if _, err := eu.atWithin(most, 20_000, incr(key, 1)); err != nil {
 			t.Fatal(err)
 		}
-		c.network.RestoreRegion("z")
-		answer, err := []*member{late, b}[i%2].Do(t.Context(), fuzzShard, &pb.Request{
+		c.network.RestoreRegion("ap")
+		answer, err := []*member{late, us}[i%2].Do(t.Context(), fuzzShard, &pb.Request{
 			Operations: []*pb.Operation{scanOf("", &pb.Scan{})}, Consistency: most.Enum(), PatienceMs: 20_000,
 		})
 		if err != nil || len(answer.GetResults()[0].GetObjects()) != i+1 {

@@ -16,8 +16,7 @@ const placeFile = "PLACE"
 // into it, makes another file or changes this one. A snapshot of a whole volume
 // cannot be told from the volume. Open removes the file where damage has cut a log
 // short. If renew is set, the file is made anew, and the place is another from now
-// on. It is "" if there is no such file yet, or
-// on systems that do not tell.
+// on. It is "" if there is no such file yet, or on systems that do not tell.
 func (s *Store) Place(renew bool) (string, error) {
 	path := filepath.Join(s.opts.Dir, placeFile)
 	if renew {

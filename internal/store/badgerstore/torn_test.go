@@ -20,26 +20,11 @@ func TestTornLog(t *testing.T) {
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	const batches, keys = 60, 7
-	master := t.TempDir()
-	s := openTest(t, Options{Dir: master, Durability: OS})
-	defer s.Close()
-	var b store.Batch
-	for n := range batches {
-		b.Reset()
-		for k := range keys {
-			b.Put(fmt.Appendf(nil, "%03d-%d", n, k), make([]byte, random.IntN(300)))
-		}
-		if err := s.Commit(&b); err != nil {
-			t.Fatal(err)
-		}
-	}
-	log := filepath.Base(only(t, master, "*.mem"))
-	files := readDir(t, master)
+	files, log := withLog(t, Options{Durability: OS}, batches, keys, func() []byte { return make([]byte, random.IntN(300)) })
 	good := files[log].data
 	end := len(good)
 	seen := map[int]bool{}
 	for range 25 {
-		dir := t.TempDir()
 		at := random.IntN(end)
 		torn := slices.Clone(good)
 		clear(torn[at:])
@@ -48,17 +33,50 @@ func TestTornLog(t *testing.T) {
 				copy(torn[later:end], good[later:end])
 			}
 		}
-		for name, f := range files {
-			if name == log {
-				f.data = torn
-			}
-			f.write(t, filepath.Join(dir, name))
-		}
-		seen[wholeBatches(t, dir, at, keys)] = true
+		seen[wholeBatches(t, copyOf(t, files, log, torn), at, keys)] = true
 	}
 	if len(seen) < 10 {
 		t.Errorf("the log was torn in %d places only", len(seen))
 	}
+}
+
+// batchKey is where batches come from the first to the last, and so do their keys.
+func batchKey(batch, key int) []byte { return fmt.Appendf(nil, "%03d-%d", batch, key) }
+
+// withLog returns the files of a store that is open, and the name of the log in
+// which batches of so many keys were committed.
+func withLog(t *testing.T, o Options, batches, keys int, value func() []byte) (files map[string]sparse, log string) {
+	t.Helper()
+	o.Dir = t.TempDir()
+	s := openTest(t, o)
+	defer s.Close()
+	if _, err := s.Place(true); err != nil {
+		t.Fatal(err)
+	}
+	var b store.Batch
+	for batch := range batches {
+		b.Reset()
+		for key := range keys {
+			b.Put(batchKey(batch, key), value())
+		}
+		if err := s.Commit(&b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return readDir(t, o.Dir), filepath.Base(only(t, o.Dir, "*.mem"))
+}
+
+// copyOf makes a directory of files, one of which holds something else.
+func copyOf(t *testing.T, files map[string]sparse, changed string, data []byte) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	for name, f := range files {
+		if name == changed {
+			f.data = data
+		}
+		f.write(t, filepath.Join(dir, name))
+	}
+	return dir
 }
 
 // sparse is a file: Badger's logs are long and empty behind what is written.
@@ -104,7 +122,7 @@ func wholeBatches(t *testing.T, dir string, at, keys int) int {
 	defer snap.Close()
 	n := 0
 	err := snap.Scan(nil, nil, func(key, _ []byte) error {
-		if want := fmt.Sprintf("%03d-%d", n/keys, n%keys); string(key) != want {
+		if want := batchKey(n/keys, n%keys); !bytes.Equal(key, want) {
 			t.Errorf("torn at %d: %q is there, want %s next", at, key, want)
 		}
 		n++
@@ -123,42 +141,20 @@ func TestDamagedLog(t *testing.T) {
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	const batches, keys = 40, 5
-	key := func(n, k int) []byte { return fmt.Appendf(nil, "%03d-%d", n, k) }
-	master := t.TempDir()
-	s := openTest(t, Options{Dir: master})
-	defer s.Close()
-	if _, err := s.Place(true); err != nil {
-		t.Fatal(err)
-	}
-	var b store.Batch
-	for n := range batches {
-		b.Reset()
-		for k := range keys {
-			b.Put(key(n, k), []byte(lastKey+strings.Repeat("x", random.IntN(300))))
-		}
-		if err := s.Commit(&b); err != nil {
-			t.Fatal(err)
-		}
-	}
-	log := filepath.Base(only(t, master, "*.mem"))
-	files := readDir(t, master)
+	files, log := withLog(t, Options{}, batches, keys, func() []byte {
+		return []byte(lastKey + strings.Repeat("x", random.IntN(300)))
+	})
 	good := files[log].data
 	for i := range 20 {
 		batch := random.IntN(batches - 1)
-		at := bytes.Index(good, key(batch, random.IntN(keys))) + random.IntN(len(key(0, 0)))
+		at := bytes.Index(good, batchKey(batch, random.IntN(keys))) + random.IntN(len(batchKey(0, 0)))
 		changed, damaged := slices.Clone(good), i%2 == 0
 		if damaged {
 			changed[at] ^= byte(1 + random.IntN(255))
 		} else {
 			clear(changed[at:])
 		}
-		dir := t.TempDir()
-		for name, f := range files {
-			if name == log {
-				f.data = changed
-			}
-			f.write(t, filepath.Join(dir, name))
-		}
+		dir := copyOf(t, files, log, changed)
 		if whole := wholeBatches(t, dir, at, keys); whole != batch {
 			t.Errorf("changed at %d, in batch %d: %d batches are there", at, batch, whole)
 		}
